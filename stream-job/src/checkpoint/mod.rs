@@ -1,0 +1,3 @@
+//! The epoch log, where all nondeterminism is bound.
+
+pub mod record;

@@ -1,0 +1,1 @@
+//! The timely dataflow: epochs, deduplication, windows, traces, sessions, anomalies, top-N.

@@ -1,0 +1,1 @@
+//! Recordings: a folder of partitions with offsets.
