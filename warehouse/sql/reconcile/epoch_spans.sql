@@ -1,0 +1,20 @@
+-- The spans that an epoch says it decoded are those of its records.
+SELECT
+    'spans by epoch = spans of ods_record' AS name,
+    sum(l) AS left,
+    sum(r) AS right,
+    sum(abs(toInt64(l) - toInt64(r))) AS difference,
+    if(difference = 0, '', 'epoch ' || toString(argMax(unit, abs(toInt64(l) - toInt64(r))))) AS example
+FROM
+(
+    SELECT unit, sum(a) AS l, sum(b) AS r
+    FROM
+    (
+        SELECT epoch AS unit, spans AS a, 0 AS b FROM ops_epoch
+        WHERE epoch <= {last_epoch:UInt64} AND wall_time >= {ods_from:DateTime64(3, 'UTC')}
+        UNION ALL
+        SELECT _epoch, 0, spans FROM ods_record
+        WHERE _epoch <= {last_epoch:UInt64} AND ingest_time >= {ods_from:DateTime64(3, 'UTC')}
+    )
+    GROUP BY unit
+)

@@ -1,0 +1,125 @@
+//! From when on the tables still hold everything: a time to live cuts what is older.
+
+use serde::Deserialize;
+
+use crate::{
+    client::{self, Client},
+    migrate::current_ttls,
+};
+
+/// The beginning of time for the engine: nothing is older.
+const ALWAYS: &str = "1970-01-01 00:00:00";
+
+/// The `ingest_time` before which a layer may have been cut, and how many epochs are older.
+const INGESTED: &str = "
+    WITH now64(3, 'UTC') - toIntervalDay({days:UInt32}) AS cut
+    SELECT toString(cut) AS since, countIf(wall_time < cut) AS older
+    FROM ops_epoch WHERE epoch <= {last_epoch:UInt64}";
+
+/// The `window_start` before which windows may have been cut, or the spans that they hold: a span ends at most a day after
+/// its `ingest_time`. An hour of margin keeps a window from expiring while we compare.
+const WINDOWS: &str = "
+    WITH greatest(
+        toDateTime({dwd_from:DateTime64(3, 'UTC')}, 'UTC') + toIntervalDay(1),
+        if({days:UInt32} = 0, toDateTime(0, 'UTC'), now('UTC') - toIntervalDay({days:UInt32}) + toIntervalHour(1))
+    ) AS cut
+    SELECT toString(cut) AS since, countIf(end_time < cut AND NOT late) AS older
+    FROM dwd_span WHERE _epoch <= {last_epoch:UInt64}";
+
+/// From when on rows can be compared; times as the engine writes them, in UTC.
+pub(super) struct Bounds {
+    /// `ingest_time` from which ODS is whole.
+    pub(super) ods_from: String,
+    /// `ingest_time` from which DWD is whole.
+    pub(super) dwd_from: String,
+    /// What can't be compared, in words.
+    pub(super) left_out: Vec<String>,
+    last_epoch: String,
+    /// Days by table; tables that keep rows for ever are not in it.
+    days: Vec<(String, u32)>,
+}
+
+#[derive(Deserialize)]
+struct Cut {
+    since: String,
+    older: u64,
+}
+
+impl Bounds {
+    /// Asks the engine what its tables keep, up to `last_epoch`.
+    pub(super) async fn read(client: &Client, last_epoch: &str) -> Result<Self, client::Error> {
+        let ttls = current_ttls(client).await?;
+        let mut bounds = Self {
+            ods_from: ALWAYS.to_owned(),
+            dwd_from: ALWAYS.to_owned(),
+            left_out: Vec::new(),
+            last_epoch: last_epoch.to_owned(),
+            days: ttls
+                .into_iter()
+                .map(|(table, ttl)| (table, ttl.days))
+                .collect(),
+        };
+        bounds.ods_from = bounds
+            .ingested(client, "ods_record", "ods_dead_letter")
+            .await?;
+        bounds.dwd_from = bounds.ingested(client, "dwd_span", "dwd_span").await?;
+        Ok(bounds)
+    }
+
+    /// The start of the first window of `table` that can be compared.
+    pub(super) async fn window_from(
+        &mut self,
+        client: &Client,
+        table: &str,
+    ) -> Result<String, client::Error> {
+        let days = self.days(table).unwrap_or(0).to_string();
+        let parameters = [
+            ("last_epoch", &*self.last_epoch),
+            ("dwd_from", &self.dwd_from),
+            ("days", &days),
+        ];
+        let cut = only(client.rows::<Cut>(WINDOWS, &parameters).await?)?;
+        if cut.older > 0 {
+            self.left_out.push(format!(
+                "{table}: windows that start before {} UTC, with {} spans, are past a time to live",
+                cut.since, cut.older
+            ));
+        }
+        Ok(cut.since)
+    }
+
+    /// The `ingest_time` from which two tables of a layer are whole.
+    async fn ingested(
+        &mut self,
+        client: &Client,
+        one: &str,
+        other: &str,
+    ) -> Result<String, client::Error> {
+        let Some(days) = self.days(one).into_iter().chain(self.days(other)).min() else {
+            return Ok(ALWAYS.to_owned());
+        };
+        let parameters = [
+            ("last_epoch", &*self.last_epoch),
+            ("days", &days.to_string()),
+        ];
+        let cut = only(client.rows::<Cut>(INGESTED, &parameters).await?)?;
+        if cut.older == 0 {
+            return Ok(ALWAYS.to_owned());
+        }
+        self.left_out.push(format!(
+            "{one}: {} epochs before {} UTC, kept {days} days",
+            cut.older, cut.since
+        ));
+        Ok(cut.since)
+    }
+
+    fn days(&self, table: &str) -> Option<u32> {
+        let found = self.days.iter().find(|(name, _)| name == table);
+        found.map(|(_, days)| *days)
+    }
+}
+
+fn only(rows: Vec<Cut>) -> Result<Cut, client::Error> {
+    let missing = || client::Error::Answer("an aggregate without a row".to_owned());
+    rows.into_iter().next().ok_or_else(missing)
+}
