@@ -1,3 +1,4 @@
 //! The epoch log, where all nondeterminism is bound.
 
+pub mod epoch_log;
 pub mod record;

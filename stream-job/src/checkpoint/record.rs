@@ -85,6 +85,8 @@ pub struct Ack {
     pub epoch: u64,
     /// Number of the piece.
     pub n: u16,
+    /// Wall clock of the acknowledgement, ms since 1970.
+    pub acked_ms: i64,
 }
 
 /// One entry of the log.
@@ -99,6 +101,8 @@ pub enum Entry {
         timeline: String,
         /// First epoch.
         first_epoch: u64,
+        /// Where reading begins: the positions before the first epoch.
+        positions: Vec<Position>,
         /// Settings that shape rows, by name, so that a mismatch can be named.
         settings: BTreeMap<String, String>,
     },

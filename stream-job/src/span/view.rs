@@ -12,9 +12,10 @@ pub struct Attr<'a> {
 }
 
 /// An OTLP `AnyValue`, borrowed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value<'a> {
     /// No value was set.
+    #[default]
     Empty,
     /// Text; invalid UTF-8 is replaced by U+FFFD.
     Str(Cow<'a, str>),
@@ -33,7 +34,7 @@ pub enum Value<'a> {
 }
 
 /// An event of a span.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventView<'a> {
     /// Time in ns since 1970.
     pub time_unix_nano: u64,
@@ -44,7 +45,7 @@ pub struct EventView<'a> {
 }
 
 /// A link of a span.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinkView<'a> {
     /// Trace id as sent.
     pub trace_id: &'a [u8],
@@ -72,19 +73,22 @@ pub struct ScopeView<'a> {
     pub version: Cow<'a, str>,
 }
 
-/// The references of a session document, as given there; empty for OTLP.
+/// What the JSON transcoders say besides the span; empty for OTLP protobuf.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DocumentRefs<'a> {
-    /// `session_id` and `conversation_id` of the document, joined as documented.
+    /// `session_id` of the document, followed by `/` and its `conversation_id` where it has one.
     pub trace_ref: Cow<'a, str>,
     /// `span_id` as given.
     pub span_ref: Cow<'a, str>,
     /// `parent_span_id` as given.
     pub parent_span_ref: Cow<'a, str>,
+    /// What is wrong with this one span's JSON (path, byte and reason); empty where nothing is. Validation rejects
+    /// the span with it, so that the rest of its record still lands.
+    pub problem: Cow<'a, str>,
 }
 
 /// One span as it was sent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpanView<'a> {
     /// Position of the span in its record, from 0, over all its resources and scopes.
     pub index: u32,

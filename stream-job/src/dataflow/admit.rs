@@ -1,0 +1,461 @@
+//! Pass 2, after the verdicts: spans become rows of ODS and DWD, and partial sums for everything above.
+//!
+//! The rows of a sink shard are built where its partitions were read. Only partial sums leave the worker.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::dedup::Duplicate;
+use super::epochs::{Epoch, EpochCursor, EpochTable, least_time, stash_at};
+use super::freshness::EpochCounts;
+use super::scan::{ScanRules, ScannedBatch, ScannedRecord};
+use super::top_n::{PreTop, TopPartial};
+use super::trace::{PreTrace, TracePartial};
+use super::window::{PreAggregate, StepPartial};
+use crate::checkpoint::record::EpochRecord;
+use crate::decode::protobuf::Walker;
+use crate::sink::block::{Block, cut};
+use crate::sink::dead_letter::DeadLetter;
+use crate::sink::tables::{
+    Contents, DwdContent, DwdEvent, DwdSpan, OdsDeadLetter, OdsRecord, Origin, RecordOutcome,
+    Stamp, Table,
+};
+use crate::source::buffer::RecordRef;
+use crate::span::view::{ResourceView, ScopeView, SpanView};
+use crate::span::{CleanSettings, clean, validate};
+
+/// `encoding` of a record that was rejected whole.
+const UNDECODABLE: &str = "undecodable";
+
+/// Where pass 2 puts what leaves the dataflow.
+pub(super) trait RawSink {
+    /// A block of an ODS or DWD table.
+    fn block(&self, block: Block);
+    /// A copy of a dead letter for the topic.
+    fn dead_letter(&self, epoch: Epoch, letter: DeadLetter);
+    /// What one worker counted in one epoch.
+    fn counts(&self, counts: &EpochCounts);
+}
+
+/// The rules of pass 2.
+#[derive(Clone, Debug)]
+pub(super) struct AdmitRules {
+    /// Those of pass 1, which must come out the same again.
+    pub scan: ScanRules,
+    /// How a span is cleaned.
+    pub clean: CleanSettings,
+    /// Sink shards.
+    pub shards: u16,
+    /// Beyond this behind the watermark a span is late, µs.
+    pub allowed_lateness_us: i64,
+    /// Candidates kept a top list.
+    pub top_n: usize,
+    /// Whether ODS and DWD are written, or only windows computed.
+    pub writes_raw: bool,
+}
+
+/// The sink shard of a partition. It never depends on the workers.
+#[must_use]
+pub fn shard_of(partition: i32, shards: u16) -> u16 {
+    u16::try_from(partition.rem_euclid(i32::from(shards.max(1)))).unwrap_or(0)
+}
+
+#[derive(Default)]
+struct ShardTables {
+    records: OdsRecord,
+    dead_letters: OdsDeadLetter,
+    spans: DwdSpan,
+    events: DwdEvent,
+    contents: DwdContent,
+}
+
+impl ShardTables {
+    fn all(&mut self) -> [&mut dyn Table; 5] {
+        [
+            &mut self.records,
+            &mut self.dead_letters,
+            &mut self.spans,
+            &mut self.events,
+            &mut self.contents,
+        ]
+    }
+}
+
+/// The partial sums of one epoch.
+struct Partials {
+    windows: PreAggregate,
+    traces: PreTrace,
+    top: PreTop,
+    counts: EpochCounts,
+}
+
+struct Admission {
+    rules: AdmitRules,
+    walker: Walker,
+    shards: BTreeMap<u16, ShardTables>,
+    partials: Partials,
+    sink: Rc<dyn RawSink>,
+}
+
+/// What all spans of one record share in pass 2.
+struct InRecord<'r> {
+    batch: &'r ScannedBatch,
+    record: RecordRef<'r>,
+    origin: Origin<'r>,
+    stamp: Stamp,
+    epoch: &'r EpochRecord,
+}
+
+impl Admission {
+    fn new(rules: AdmitRules, sink: Rc<dyn RawSink>) -> Self {
+        let partials = Partials {
+            windows: PreAggregate::default(),
+            traces: PreTrace::default(),
+            top: PreTop::new(rules.top_n),
+            counts: EpochCounts::default(),
+        };
+        Self {
+            walker: Walker::new(rules.scan.decode.walk),
+            rules,
+            shards: BTreeMap::new(),
+            partials,
+            sink,
+        }
+    }
+
+    /// Admits one epoch: its batches in partition order, so that rows do not depend on when a partition was polled.
+    fn admit(
+        &mut self,
+        epoch: &EpochRecord,
+        mut batches: Vec<Rc<ScannedBatch>>,
+        mut duplicates: Vec<Duplicate>,
+    ) {
+        batches.sort_by_key(|batch| batch.batch.slot);
+        duplicates.sort_unstable();
+        for batch in &batches {
+            let from = duplicates.partition_point(|duplicate| duplicate.slot < batch.batch.slot);
+            let to = duplicates.partition_point(|duplicate| duplicate.slot <= batch.batch.slot);
+            self.admit_batch(epoch, batch, &duplicates[from..to]);
+        }
+        self.close_blocks(epoch.epoch);
+        self.partials.counts.compact();
+        self.sink.counts(&self.partials.counts);
+    }
+
+    fn admit_batch(&mut self, epoch: &EpochRecord, batch: &ScannedBatch, duplicates: &[Duplicate]) {
+        let mut rest = duplicates;
+        for ((at, scanned), record) in (0u32..)
+            .zip(&batch.records)
+            .zip(batch.batch.records.records())
+        {
+            let mine = rest.partition_point(|duplicate| duplicate.record <= at);
+            let (duplicates, after) = rest.split_at(mine);
+            rest = after;
+            let partition = &batch.batch.partition;
+            let shard = shard_of(partition.partition, self.rules.shards);
+            let here = InRecord {
+                batch,
+                record,
+                origin: Origin {
+                    topic: &partition.topic,
+                    partition: partition.partition,
+                    offset: record.offset(),
+                },
+                stamp: Stamp {
+                    epoch: epoch.epoch,
+                    shard,
+                    ingest_ms: epoch.wall_ms,
+                },
+                epoch,
+            };
+            self.admit_record(&here, scanned, duplicates);
+        }
+    }
+
+    fn admit_record(
+        &mut self,
+        here: &InRecord<'_>,
+        scanned: &ScannedRecord,
+        duplicates: &[Duplicate],
+    ) {
+        let mut outcome = RecordOutcome::default();
+        let tables = self.shards.entry(here.stamp.shard).or_default();
+        tables.contents.start(here.stamp);
+        if let Some(error) = &scanned.error {
+            let letter =
+                DeadLetter::of_record(&here.record, &here.origin, scanned.encoding.as_str(), error);
+            bury(
+                tables,
+                &here.stamp,
+                &*self.sink,
+                letter,
+                self.rules.writes_raw,
+            );
+        } else {
+            let mut spans = SpanPass {
+                here,
+                scanned,
+                duplicates,
+                next_fingerprint: scanned.first_fingerprint,
+                outcome: &mut outcome,
+                tables,
+                partials: &mut self.partials,
+                rules: &self.rules,
+                sink: &*self.sink,
+            };
+            let (bytes, is_transcoded) = match &scanned.transcoded {
+                Some(bytes) => (bytes.as_slice(), true),
+                None => (here.record.payload().unwrap_or_default(), false),
+            };
+            let walked = self
+                .walker
+                .walk(bytes, is_transcoded, |resource, scope, span| {
+                    spans.see(resource, scope, span)
+                });
+            debug_assert!(walked.is_ok(), "what pass 1 could walk can be walked again");
+        }
+        let counts = &mut self.partials.counts;
+        counts.records += 1;
+        counts.spans += u64::from(scanned.spans);
+        counts.duplicate += u64::from(outcome.duplicate);
+        counts.rejected += u64::from(outcome.rejected);
+        if self.rules.writes_raw {
+            // What a record claimed to be is in its dead letter.
+            let encoding = if scanned.error.is_some() {
+                UNDECODABLE
+            } else {
+                scanned.encoding.as_str()
+            };
+            tables
+                .records
+                .push(here.record, &here.origin, encoding, outcome, &here.stamp);
+        }
+    }
+
+    fn close_blocks(&mut self, epoch: Epoch) {
+        if !self.rules.writes_raw {
+            return;
+        }
+        for (&shard, tables) in &mut self.shards {
+            for table in tables.all() {
+                for block in cut(table, shard, epoch) {
+                    self.sink.block(block);
+                }
+            }
+        }
+    }
+}
+
+/// The spans of one record in pass 2.
+struct SpanPass<'r> {
+    here: &'r InRecord<'r>,
+    scanned: &'r ScannedRecord,
+    duplicates: &'r [Duplicate],
+    next_fingerprint: usize,
+    outcome: &'r mut RecordOutcome,
+    tables: &'r mut ShardTables,
+    partials: &'r mut Partials,
+    rules: &'r AdmitRules,
+    sink: &'r dyn RawSink,
+}
+
+impl SpanPass<'_> {
+    fn see(&mut self, resource: &ResourceView<'_>, scope: &ScopeView<'_>, span: &SpanView<'_>) {
+        if let Err(reject) = validate(span, &self.rules.scan.limits, self.here.epoch.wall_ms) {
+            self.outcome.rejected += 1;
+            let encoding = self.scanned.encoding.as_str();
+            let letter = DeadLetter::of_span(
+                &self.here.record,
+                &self.here.origin,
+                encoding,
+                span,
+                &reject,
+            );
+            bury(
+                self.tables,
+                &self.here.stamp,
+                self.sink,
+                letter,
+                self.rules.writes_raw,
+            );
+            return;
+        }
+        let fingerprint = self.here.batch.fingerprints[self.next_fingerprint];
+        self.next_fingerprint += 1;
+        if self
+            .duplicates
+            .iter()
+            .any(|duplicate| duplicate.span == span.index)
+        {
+            self.outcome.duplicate += 1;
+            return;
+        }
+        self.outcome.landed += 1;
+        let clean = clean(resource, scope, span, &self.rules.clean);
+        let is_late = clean.end_us
+            < self
+                .here
+                .epoch
+                .watermark_us
+                .saturating_sub(self.rules.allowed_lateness_us);
+        self.partials.counts.land(clean.end_us);
+        if is_late {
+            self.partials.counts.late += 1;
+        } else {
+            self.partials.windows.add(&clean);
+        }
+        if !self.rules.writes_raw {
+            return;
+        }
+        if !is_late {
+            self.partials.top.add(&clean);
+        }
+        self.partials.traces.add(&clean);
+        let (origin, stamp) = (&self.here.origin, &self.here.stamp);
+        let contents: &mut dyn Contents = &mut self.tables.contents;
+        self.tables
+            .spans
+            .push(&clean, origin, fingerprint, is_late, stamp, contents);
+        self.tables
+            .events
+            .push(&clean, origin, fingerprint, stamp, contents);
+    }
+}
+
+fn bury(
+    tables: &mut ShardTables,
+    stamp: &Stamp,
+    sink: &dyn RawSink,
+    letter: DeadLetter,
+    writes: bool,
+) {
+    if writes {
+        let origin = letter.origin();
+        tables.dead_letters.push(
+            &letter.record,
+            &origin,
+            letter.encoding,
+            letter.rejected(),
+            letter.reason(),
+            stamp,
+        );
+        sink.dead_letter(stamp.epoch, letter);
+    }
+}
+
+/// What pass 2 sends on.
+pub(super) struct Admitted<'scope> {
+    /// Sums per step key and minute.
+    pub windows: StreamVec<'scope, Epoch, StepPartial>,
+    /// Sums per trace.
+    pub traces: StreamVec<'scope, Epoch, TracePartial>,
+    /// Candidates for the top lists.
+    pub top: StreamVec<'scope, Epoch, TopPartial>,
+    /// What was counted.
+    pub counts: StreamVec<'scope, Epoch, EpochCounts>,
+}
+
+/// Builds pass 2.
+pub(super) fn admit<'scope>(
+    scanned: StreamVec<'scope, Epoch, Rc<ScannedBatch>>,
+    duplicates: StreamVec<'scope, Epoch, Duplicate>,
+    epochs: EpochTable,
+    rules: AdmitRules,
+    sink: Rc<dyn RawSink>,
+) -> Admitted<'scope> {
+    let mut builder = OperatorBuilder::new("admit".to_owned(), scanned.scope());
+    let mut scanned_in = builder.new_input(scanned, Pipeline);
+    let to_worker = Exchange::new(|duplicate: &Duplicate| u64::from(duplicate.worker));
+    let mut duplicates_in = builder.new_input(duplicates, to_worker);
+    let (windows_out, windows) = builder.new_output();
+    let (traces_out, traces) = builder.new_output();
+    let (top_out, top) = builder.new_output();
+    let (counts_out, counts) = builder.new_output();
+    let mut windows_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<StepPartial>>>::from(windows_out);
+    let mut traces_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<TracePartial>>>::from(traces_out);
+    let mut top_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<TopPartial>>>::from(top_out);
+    let mut counts_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<EpochCounts>>>::from(counts_out);
+    builder.build(move |caps| {
+        // One cursor a port: each holds its own right to send.
+        let mut cursors: Vec<EpochCursor> = caps
+            .into_iter()
+            .map(|cap| EpochCursor::new(epochs.clone(), cap))
+            .collect();
+        let mut admission = Admission::new(rules, sink);
+        let scanned_stash: RefCell<BTreeMap<Epoch, Vec<Rc<ScannedBatch>>>> = RefCell::default();
+        let duplicates_stash: RefCell<BTreeMap<Epoch, Vec<Duplicate>>> = RefCell::default();
+        move |frontiers| {
+            scanned_in.for_each(|cap, data| {
+                stash_at(
+                    &mut scanned_stash.borrow_mut(),
+                    least_time(cap.stamp().least()),
+                    data,
+                );
+            });
+            duplicates_in.for_each(|cap, data| {
+                stash_at(
+                    &mut duplicates_stash.borrow_mut(),
+                    least_time(cap.stamp().least()),
+                    data,
+                );
+            });
+            let complete = |at: usize| frontiers[at].frontier();
+            while let Some(first) = cursors[0].next_within(complete(0), complete(1)) {
+                let (record, windows_cap) = first;
+                let batches = scanned_stash
+                    .borrow_mut()
+                    .remove(&record.epoch)
+                    .unwrap_or_default();
+                let duplicates = duplicates_stash
+                    .borrow_mut()
+                    .remove(&record.epoch)
+                    .unwrap_or_default();
+                admission.admit(&record, batches, duplicates);
+                let mut rest = cursors[1..]
+                    .iter_mut()
+                    .filter_map(|cursor| cursor.advance_to(&record));
+                let (Some(traces_cap), Some(top_cap), Some(counts_cap)) =
+                    (rest.next(), rest.next(), rest.next())
+                else {
+                    unreachable!("the cursors of all ports move together");
+                };
+                let partials = &mut admission.partials;
+                windows_out
+                    .activate()
+                    .session(&windows_cap)
+                    .give_container(&mut partials.windows.take());
+                traces_out
+                    .activate()
+                    .session(&traces_cap)
+                    .give_container(&mut partials.traces.take());
+                top_out
+                    .activate()
+                    .session(&top_cap)
+                    .give_container(&mut partials.top.take());
+                counts_out
+                    .activate()
+                    .session(&counts_cap)
+                    .give(std::mem::take(&mut partials.counts));
+            }
+            for cursor in &mut cursors {
+                cursor.finish(complete(0), complete(1));
+            }
+        }
+    });
+    Admitted {
+        windows,
+        traces,
+        top,
+        counts,
+    }
+}

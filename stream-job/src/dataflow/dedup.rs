@@ -1,0 +1,245 @@
+//! Global deduplication: the first span with a fingerprint stays, by (epoch, topic, partition, offset, index).
+//!
+//! Only 40 bytes a span travel to the fingerprint's owner, and only verdicts on duplicates come back.
+//!
+//! A span's event time is part of its fingerprint, so all copies of a span fall into the same slice of event time: one
+//! slice is looked up a span, and a whole slice is dropped once the watermark has left it behind.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+
+use super::epochs::{Epoch, EpochTable, PerEpoch};
+use crate::checkpoint::record::EpochRecord;
+
+/// Length of a slice of event time.
+const SLICE_US: i64 = 60_000_000;
+
+/// A span that asks whether it is the first of its kind. Ordered by where it stands within its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Index of the partition in the job's sorted list.
+    pub slot: u32,
+    /// Index of the record in its batch.
+    pub record: u32,
+    /// Index of the span in its record.
+    pub span: u32,
+    /// The worker that asks.
+    pub worker: u32,
+    /// Event time in minutes since 1970.
+    pub minute: i32,
+    /// The span's fingerprint.
+    pub fingerprint: u128,
+}
+
+/// A span that is a copy of an earlier one. Ordered as [`Candidate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Duplicate {
+    /// Index of the partition in the job's sorted list.
+    pub slot: u32,
+    /// Index of the record in its batch.
+    pub record: u32,
+    /// Index of the span in its record.
+    pub span: u32,
+    /// The worker that asked.
+    pub worker: u32,
+}
+
+/// The minute that an event time falls into.
+#[must_use]
+pub fn minute_of(event_us: i64) -> i32 {
+    i32::try_from(event_us.div_euclid(SLICE_US)).unwrap_or(if event_us < 0 {
+        i32::MIN
+    } else {
+        i32::MAX
+    })
+}
+
+/// A fingerprint is a hash already.
+#[derive(Default)]
+struct Ready(u64);
+
+impl Hasher for Ready {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only u128 keys are hashed");
+    }
+    fn write_u128(&mut self, value: u128) {
+        #[allow(clippy::cast_possible_truncation)]
+        {
+            // The high half chose the worker; the low half spreads within it.
+            self.0 = value as u64;
+        }
+    }
+}
+
+type Fingerprints = HashSet<u128, BuildHasherDefault<Ready>>;
+
+/// The fingerprints that one worker owns.
+#[derive(Default)]
+pub struct Dedup {
+    slices: BTreeMap<i32, Fingerprints>,
+    horizon_us: i64,
+}
+
+impl Dedup {
+    /// Remembers fingerprints until the watermark is `horizon_us` ahead of their event time.
+    #[must_use]
+    pub fn new(horizon_us: i64) -> Self {
+        Self {
+            slices: BTreeMap::new(),
+            horizon_us,
+        }
+    }
+
+    /// Judges all candidates of one epoch.
+    pub fn judge(&mut self, watermark_us: i64, mut candidates: Vec<Candidate>) -> Vec<Duplicate> {
+        let oldest = minute_of(watermark_us.saturating_sub(self.horizon_us));
+        while self
+            .slices
+            .first_key_value()
+            .is_some_and(|(&minute, _)| minute < oldest)
+        {
+            self.slices.pop_first();
+        }
+        candidates.sort_unstable();
+        let mut duplicates = Vec::new();
+        for c in candidates {
+            // Behind the horizon its copies may be forgotten already: it passes, and is outside the promise.
+            if c.minute >= oldest
+                && !self
+                    .slices
+                    .entry(c.minute)
+                    .or_default()
+                    .insert(c.fingerprint)
+            {
+                duplicates.push(Duplicate {
+                    slot: c.slot,
+                    record: c.record,
+                    span: c.span,
+                    worker: c.worker,
+                });
+            }
+        }
+        duplicates
+    }
+
+    /// Number of fingerprints held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slices.values().map(HashSet::len).sum()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+}
+
+/// Finds the duplicates of a stream of candidates.
+pub trait FindDuplicates<'scope> {
+    /// Sends each candidate to the owner of its fingerprint; emits the duplicates once their epoch is complete.
+    /// `on_size` is told the number of fingerprints held after every epoch.
+    fn find_duplicates(
+        self,
+        epochs: &EpochTable,
+        horizon_us: i64,
+        on_size: impl Fn(usize) + 'static,
+    ) -> StreamVec<'scope, Epoch, Duplicate>;
+}
+
+impl<'scope> FindDuplicates<'scope> for StreamVec<'scope, Epoch, Candidate> {
+    fn find_duplicates(
+        self,
+        epochs: &EpochTable,
+        horizon_us: i64,
+        on_size: impl Fn(usize) + 'static,
+    ) -> StreamVec<'scope, Epoch, Duplicate> {
+        let mut dedup = Dedup::new(horizon_us);
+        #[allow(clippy::cast_possible_truncation)]
+        let owner = Exchange::new(|c: &Candidate| (c.fingerprint >> 64) as u64);
+        self.per_epoch(
+            owner,
+            "dedup",
+            epochs,
+            move |record: &EpochRecord, candidates| {
+                let duplicates = dedup.judge(record.watermark_us, candidates);
+                on_size(dedup.len());
+                duplicates
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE_US: i64 = 60_000_000;
+
+    fn candidate(slot: u32, record: u32, fingerprint: u128, minute: i32) -> Candidate {
+        Candidate {
+            slot,
+            record,
+            span: 0,
+            worker: 0,
+            minute,
+            fingerprint,
+        }
+    }
+
+    #[test]
+    fn the_first_by_partition_and_offset_stays_in_whatever_order_they_arrive() {
+        let mut dedup = Dedup::new(10 * MINUTE_US);
+        let found = dedup.judge(
+            0,
+            vec![
+                candidate(2, 0, 9, 5),
+                candidate(0, 7, 9, 5),
+                candidate(1, 0, 9, 5),
+            ],
+        );
+        assert_eq!(
+            found.iter().map(|d| (d.slot, d.record)).collect::<Vec<_>>(),
+            vec![(1, 0), (2, 0)]
+        );
+    }
+
+    #[test]
+    fn a_copy_in_a_later_epoch_is_a_duplicate() {
+        let mut dedup = Dedup::new(10 * MINUTE_US);
+        assert!(dedup.judge(0, vec![candidate(0, 0, 9, 5)]).is_empty());
+        assert_eq!(dedup.judge(MINUTE_US, vec![candidate(0, 0, 9, 5)]).len(), 1);
+    }
+
+    #[test]
+    fn a_copy_behind_the_horizon_passes_and_memory_is_given_back() {
+        let mut dedup = Dedup::new(10 * MINUTE_US);
+        assert!(dedup.judge(0, vec![candidate(0, 0, 9, 5)]).is_empty());
+        assert_eq!(
+            dedup
+                .judge(15 * MINUTE_US, vec![candidate(0, 1, 9, 5)])
+                .len(),
+            1,
+            "at the horizon it is known"
+        );
+        assert!(
+            dedup
+                .judge(16 * MINUTE_US, vec![candidate(0, 2, 9, 5)])
+                .is_empty()
+        );
+        assert!(dedup.is_empty());
+    }
+
+    #[test]
+    fn times_before_1970_fall_into_a_slice_of_their_own() {
+        assert_eq!(minute_of(-1), -1);
+        assert_eq!(minute_of(0), 0);
+    }
+}

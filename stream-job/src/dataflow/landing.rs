@@ -1,0 +1,329 @@
+//! Hands blocks to the warehouse's writer, and keeps account of what has landed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::epochs::Epoch;
+use super::fatal::Fatal;
+use super::output::Output;
+use crate::checkpoint::record::AckTime;
+use crate::ops::metrics::Metrics;
+use crate::sink::block::Block;
+use crate::sink::dead_letter::DeadLetter;
+use crate::sink::dead_letter_topic::DeadLetterTopic;
+use crate::sink::landed::EpochClose;
+use crate::sink::tables::EpochRow;
+use crate::sink::writer::{WriterEvent, WriterHandle};
+
+/// Blocks of one epoch.
+#[derive(Default)]
+struct EpochBlocks {
+    sent: u64,
+    raw_sent: u64,
+    raw_landed: u64,
+    raw_closed: bool,
+    last_ack_ms: i64,
+    row: Option<EpochRow>,
+}
+
+/// What has been sent and what has landed.
+#[derive(Default)]
+pub struct Account {
+    epochs: BTreeMap<Epoch, EpochBlocks>,
+    /// All ODS and DWD rows up to here are in the warehouse.
+    raw_landed: Epoch,
+    /// Everything up to here is in the warehouse.
+    landed: Epoch,
+    acks: Vec<AckTime>,
+    /// Epochs whose acknowledgement a record of the log carries already.
+    told: BTreeSet<Epoch>,
+    records: u64,
+    spans: u64,
+    dead_letters: u64,
+}
+
+fn is_raw(table: &str) -> bool {
+    table.starts_with("ods_") || table.starts_with("dwd_")
+}
+
+impl Account {
+    fn sent(&mut self, block: &Block) {
+        let blocks = self.epochs.entry(block.epoch).or_default();
+        blocks.sent += 1;
+        blocks.raw_sent += u64::from(is_raw(block.table));
+    }
+
+    fn landed(&mut self, table: &str, epoch: Epoch, acked_ms: i64) {
+        if !is_raw(table) {
+            return;
+        }
+        let blocks = self.epochs.entry(epoch).or_default();
+        blocks.raw_landed += 1;
+        blocks.last_ack_ms = blocks.last_ack_ms.max(acked_ms);
+        self.advance();
+    }
+
+    fn raw_closed(&mut self, epoch: Epoch) {
+        self.epochs.entry(epoch).or_default().raw_closed = true;
+        self.advance();
+    }
+
+    /// Moves `raw_landed` over the epochs that are complete, in order.
+    fn advance(&mut self) {
+        while let Some((&epoch, blocks)) = self.epochs.range(self.raw_landed + 1..).next() {
+            if !blocks.raw_closed || blocks.raw_landed < blocks.raw_sent {
+                return;
+            }
+            if blocks.raw_sent > 0 && !self.told.remove(&epoch) {
+                self.acks.push(AckTime {
+                    epoch,
+                    acked_ms: blocks.last_ack_ms,
+                });
+            }
+            self.raw_landed = epoch;
+        }
+    }
+
+    fn close(&mut self, epoch: Epoch) -> (EpochRow, u64) {
+        let blocks = self.epochs.entry(epoch).or_default();
+        let row = blocks.row.take().unwrap_or_else(|| EpochRow {
+            epoch,
+            ..EpochRow::default()
+        });
+        let sent = blocks.sent;
+        // What is closed and landed is not looked at again.
+        let done = self.raw_landed.min(epoch);
+        self.epochs = self.epochs.split_off(&done);
+        (row, sent)
+    }
+}
+
+/// Sends to the writer. One for all workers.
+pub struct Landing {
+    writer: WriterHandle,
+    dead_letters: Option<DeadLetterTopic>,
+    account: Arc<Mutex<Account>>,
+    metrics: Arc<Metrics>,
+    fatal: Fatal,
+}
+
+fn lock(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
+    account.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An account for a run whose log holds epochs below `first_epoch`'s, with the acknowledgements that it tells of.
+#[must_use]
+pub fn open_account(first_epoch: Epoch, told: impl Iterator<Item = Epoch>) -> Arc<Mutex<Account>> {
+    let before = first_epoch.saturating_sub(1);
+    let account = Account {
+        raw_landed: before,
+        landed: before,
+        told: told.collect(),
+        ..Account::default()
+    };
+    Arc::new(Mutex::new(account))
+}
+
+/// What the writer calls when something happens.
+pub fn listen(
+    account: Arc<Mutex<Account>>,
+    metrics: Arc<Metrics>,
+) -> impl Fn(WriterEvent) + Send + 'static {
+    move |event| match event {
+        WriterEvent::Landed { id, acked_ms } => {
+            metrics.blocks.with(&[&id.table]).add(1);
+            lock(&account).landed(&id.table, id.epoch, acked_ms);
+        }
+        WriterEvent::Complete { epoch } => {
+            let mut account = lock(&account);
+            account.landed = account.landed.max(epoch);
+        }
+        WriterEvent::Stopped => {}
+    }
+}
+
+impl Landing {
+    /// An output that sends to `writer`, and dead letters to their topic where there is one.
+    #[must_use]
+    pub fn new(
+        writer: WriterHandle,
+        dead_letters: Option<DeadLetterTopic>,
+        account: Arc<Mutex<Account>>,
+        metrics: Arc<Metrics>,
+        fatal: Fatal,
+    ) -> Self {
+        Self {
+            writer,
+            dead_letters,
+            account,
+            metrics,
+            fatal,
+        }
+    }
+
+    fn check<E: std::fmt::Display>(&self, result: Result<(), E>) {
+        if let Err(error) = result {
+            match self.writer.error() {
+                Some(error) => self.fatal.raise(anyhow::Error::new(error)),
+                None => self.fatal.raise(anyhow::anyhow!("{error}")),
+            }
+        }
+    }
+
+    fn tell_metrics(&self) {
+        let writer = self.writer.metrics();
+        self.metrics
+            .in_flight_bytes
+            .set(i64::try_from(writer.in_flight_bytes.get()).unwrap_or(i64::MAX));
+    }
+
+    /// Counts of the whole run: last epoch landed, records, spans, dead letters.
+    #[must_use]
+    pub fn totals(&self) -> (Epoch, u64, u64, u64) {
+        let account = lock(&self.account);
+        (
+            account.landed,
+            account.records,
+            account.spans,
+            account.dead_letters,
+        )
+    }
+}
+
+impl Output for Landing {
+    fn block(&self, block: Block) {
+        lock(&self.account).sent(&block);
+        self.metrics.rows.with(&[block.table]).add(block.rows);
+        let result = self.writer.send(block);
+        self.check(result);
+        self.tell_metrics();
+    }
+
+    fn dead_letter(&self, epoch: Epoch, letter: DeadLetter) {
+        lock(&self.account).dead_letters += 1;
+        if let Some(topic) = &self.dead_letters {
+            topic.send(epoch, &letter);
+        }
+    }
+
+    fn counted(&self, row: EpochRow) {
+        let mut account = lock(&self.account);
+        account.records += row.records;
+        account.spans += row.spans_landed + row.spans_duplicate + row.spans_rejected;
+        let epoch = row.epoch;
+        account.epochs.entry(epoch).or_default().row = Some(row);
+    }
+
+    fn raw_closed(&self, epoch: Epoch) {
+        lock(&self.account).raw_closed(epoch);
+    }
+
+    fn closed(&self, epoch: Epoch, ends_run: bool) {
+        let (row, blocks) = lock(&self.account).close(epoch);
+        let result = self.writer.close_epoch(EpochClose {
+            row,
+            blocks,
+            ends_run,
+        });
+        self.check(result);
+    }
+
+    fn landed(&self) -> Epoch {
+        if let Some(error) = self.writer.error() {
+            self.fatal.raise(anyhow::Error::new(error));
+        }
+        self.tell_metrics();
+        let landed = lock(&self.account).raw_landed;
+        self.dead_letters
+            .as_ref()
+            .map_or(landed, |topic| topic.delivered_through(landed))
+    }
+
+    fn landed_whole(&self) -> Epoch {
+        lock(&self.account).landed
+    }
+
+    fn take_acks(&self, into: &mut Vec<AckTime>) {
+        into.append(&mut lock(&self.account).acks);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(table: &'static str, epoch: Epoch) -> Block {
+        Block {
+            table,
+            columns: &[],
+            shard: 0,
+            epoch,
+            n: 0,
+            rows: 1,
+            body: Vec::new(),
+            hash: 0,
+        }
+    }
+
+    #[test]
+    fn epochs_land_in_order_and_only_with_all_their_raw_blocks() {
+        let mut account = Account {
+            raw_landed: 9,
+            ..Account::default()
+        };
+        for (table, epoch) in [
+            ("dwd_span", 10),
+            ("ods_record", 10),
+            ("dwd_span", 11),
+            ("dws_trace", 11),
+        ] {
+            account.sent(&block(table, epoch));
+        }
+        account.raw_closed(10);
+        account.raw_closed(11);
+        account.landed("dwd_span", 11, 500);
+        assert_eq!(account.raw_landed, 9, "epoch 10 is not there yet");
+        account.landed("ods_record", 10, 300);
+        account.landed("dwd_span", 10, 400);
+        assert_eq!(
+            account.raw_landed, 11,
+            "the DWS block of epoch 11 does not hold its raw rows back"
+        );
+        let acks: Vec<_> = account
+            .acks
+            .iter()
+            .map(|ack| (ack.epoch, ack.acked_ms))
+            .collect();
+        assert_eq!(acks, vec![(10, 400), (11, 500)]);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_the_log_tells_of_is_not_told_again() {
+        let mut account = Account {
+            raw_landed: 9,
+            told: [10].into(),
+            ..Account::default()
+        };
+        account.sent(&block("dwd_span", 10));
+        account.raw_closed(10);
+        account.landed("dwd_span", 10, 400);
+        assert_eq!(account.raw_landed, 10);
+        assert!(account.acks.is_empty());
+    }
+
+    #[test]
+    fn closing_counts_all_blocks_of_an_epoch_and_forgets_what_is_done() {
+        let mut account = Account {
+            raw_landed: 9,
+            ..Account::default()
+        };
+        account.sent(&block("dwd_span", 10));
+        account.sent(&block("dws_trace", 10));
+        account.raw_closed(10);
+        assert_eq!(account.close(10).1, 2);
+        account.landed("dwd_span", 10, 1);
+        account.raw_closed(11);
+        assert_eq!(account.close(11).1, 0);
+        assert_eq!((account.raw_landed, account.epochs.len()), (11, 1));
+    }
+}

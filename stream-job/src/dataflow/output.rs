@@ -1,0 +1,35 @@
+//! What takes the rows that leave the dataflow: the warehouse's writer, or memory in tests.
+
+use super::epochs::Epoch;
+use crate::checkpoint::record::AckTime;
+use crate::sink::block::Block;
+use crate::sink::dead_letter::DeadLetter;
+use crate::sink::tables::EpochRow;
+
+/// Takes blocks and learns when they are complete. Called from all worker threads.
+pub trait Output: Send + Sync {
+    /// Takes a block. May wait until there is room.
+    fn block(&self, block: Block);
+
+    /// Takes a copy of a dead letter for the topic.
+    fn dead_letter(&self, epoch: Epoch, letter: DeadLetter);
+
+    /// What was counted in an epoch. Comes in the order of epochs, before [`Output::raw_closed`] of the same epoch.
+    fn counted(&self, row: EpochRow);
+
+    /// Every ODS and DWD block of this epoch, and of those before, has been given.
+    fn raw_closed(&self, epoch: Epoch);
+
+    /// Every block of every table of this epoch has been given; `ends_run` says that its DWS blocks ended. Comes in the
+    /// order of epochs.
+    fn closed(&self, epoch: Epoch, ends_run: bool);
+
+    /// The last epoch of which all ODS and DWD rows, and those of the epochs before, are in the warehouse.
+    fn landed(&self) -> Epoch;
+
+    /// The last epoch of which everything, DWS and ADS rows too, is in the warehouse.
+    fn landed_whole(&self) -> Epoch;
+
+    /// Moves the acknowledgements that came since the last call into `into`.
+    fn take_acks(&self, into: &mut Vec<AckTime>);
+}

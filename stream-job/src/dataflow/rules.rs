@@ -1,0 +1,123 @@
+//! The rules of each operator, taken out of the settings.
+
+use std::time::Duration;
+
+use chrono::FixedOffset;
+
+use super::admit::AdmitRules;
+use super::anomaly::AnomalyRules;
+use super::coordinator::{Cut, TimeRules};
+use super::scan::ScanRules;
+use super::session::SessionRules;
+use super::trace::TraceTimes;
+use crate::decode::DecodeOptions;
+use crate::decode::document::DocumentOptions;
+use crate::decode::protobuf::WalkOptions;
+use crate::ops::settings::{Layers, Settings};
+use crate::span::CleanSettings;
+use crate::span::validate::Limits;
+
+/// The rules of all operators.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub admit: AdmitRules,
+    pub dedup_horizon_us: i64,
+    pub allowed_lateness_us: i64,
+    pub max_keys_per_agent: usize,
+    pub traces: TraceTimes,
+    pub sessions: SessionRules,
+    pub anomalies: AnomalyRules,
+    pub top_n: usize,
+    pub layers: Layers,
+}
+
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Rules {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let decode = DecodeOptions {
+            documents_topic: settings.documents_topic.clone(),
+            document: DocumentOptions {
+                agent: settings.document_agent.clone(),
+                time_zone: FixedOffset::east_opt(settings.document_offset_seconds())
+                    .unwrap_or(DocumentOptions::default().time_zone),
+            },
+            max_record_bytes: usize::try_from(settings.max_record_bytes.0).unwrap_or(usize::MAX),
+            walk: WalkOptions {
+                max_depth: settings.max_depth,
+                max_attributes: settings.max_attributes as usize,
+                max_events: settings.max_events as usize,
+                max_links: settings.max_links as usize,
+                max_event_attributes: settings.max_event_attributes as usize,
+                max_name_bytes: settings.max_name_bytes as usize,
+            },
+        };
+        let scan = ScanRules {
+            decode,
+            limits: Limits::default(),
+            max_future_skew_us: micros(settings.max_future_skew),
+        };
+        let allowed_lateness_us = micros(settings.allowed_lateness);
+        let admit = AdmitRules {
+            scan,
+            clean: CleanSettings::default(),
+            shards: settings.sink_shards,
+            allowed_lateness_us,
+            top_n: settings.top_n as usize,
+            writes_raw: settings.layers == Layers::All,
+        };
+        Self {
+            admit,
+            dedup_horizon_us: micros(settings.dedup_horizon),
+            allowed_lateness_us,
+            max_keys_per_agent: settings.max_keys_per_agent as usize,
+            traces: TraceTimes {
+                orphan_grace_us: micros(settings.orphan_grace),
+                trace_ttl_us: micros(settings.trace_ttl),
+            },
+            sessions: SessionRules {
+                idle_us: micros(settings.session_idle),
+                ttl_us: micros(settings.session_ttl),
+                loop_min_repeats: settings.loop_min_repeats,
+            },
+            anomalies: AnomalyRules {
+                baseline_windows: settings.anomaly_baseline_windows as usize,
+                min_windows: settings.anomaly_min_windows as usize,
+                min_count: u64::from(settings.anomaly_min_count),
+                error_score: settings.anomaly_error_score,
+                latency_score: settings.anomaly_latency_score,
+            },
+            top_n: settings.top_n as usize,
+            layers: settings.layers,
+        }
+    }
+}
+
+/// When epochs are cut: recordings by record counts, Kafka by the clock.
+pub(super) fn cut_of(settings: &Settings, is_recording: bool) -> Cut {
+    let (epoch_ms, block_ms) = (
+        millis(settings.epoch_interval).max(1),
+        millis(settings.dws_block_interval),
+    );
+    if is_recording {
+        Cut::Count {
+            epochs_per_block: u64::try_from(block_ms / epoch_ms).unwrap_or(1).max(1),
+        }
+    } else {
+        Cut::Interval { epoch_ms, block_ms }
+    }
+}
+
+/// The rules of the watermark.
+pub(super) fn time_rules(settings: &Settings) -> TimeRules {
+    TimeRules {
+        max_out_of_orderness_us: micros(settings.max_out_of_orderness),
+        idle_timeout_us: micros(settings.idle_timeout),
+    }
+}

@@ -1,0 +1,196 @@
+//! Pass 1 over the records: find the encoding, walk, validate and fingerprint every span; keep nothing decoded.
+//!
+//! A record that cannot be decoded is rejected whole, which is known only after its last byte: so its spans ask for
+//! their verdicts only once its walk has ended well.
+
+use std::rc::Rc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::dedup::{Candidate, minute_of};
+use super::epochs::{Epoch, EpochTable, least_time};
+use super::source::{EventTimes, PartitionBatch};
+use crate::decode::protobuf::Walker;
+use crate::decode::{DecodeOptions, Encoding, RecordError, span_bytes};
+use crate::span::validate::Limits;
+use crate::span::{fingerprint, validate};
+
+/// What pass 1 found in a record.
+#[derive(Debug)]
+pub(super) struct ScannedRecord {
+    /// How it is encoded.
+    pub encoding: Encoding,
+    /// Its spans as protobuf where they had to be transcoded.
+    pub transcoded: Option<Vec<u8>>,
+    /// Why it is rejected whole.
+    pub error: Option<RecordError>,
+    /// Its spans, valid or not.
+    pub spans: u32,
+    /// Fingerprints of its valid spans start here in [`ScannedBatch::fingerprints`].
+    pub first_fingerprint: usize,
+}
+
+/// One partition's records of one epoch, with what pass 1 found.
+#[derive(Debug)]
+pub(super) struct ScannedBatch {
+    /// The records.
+    pub batch: PartitionBatch,
+    /// What was found in each.
+    pub records: Vec<ScannedRecord>,
+    /// Fingerprints of all valid spans, in order.
+    pub fingerprints: Vec<u128>,
+}
+
+/// The rules of pass 1.
+#[derive(Clone, Debug)]
+pub(super) struct ScanRules {
+    /// How records are decoded.
+    pub decode: DecodeOptions,
+    /// Bounds of a span.
+    pub limits: Limits,
+    /// An event time further ahead of the record's wall clock never moves a watermark, µs.
+    pub max_future_skew_us: i64,
+}
+
+struct Scanner {
+    rules: ScanRules,
+    walker: Walker,
+    worker: u32,
+}
+
+impl Scanner {
+    /// Scans a batch; returns it with the candidates for deduplication and the largest event time that may move the watermark.
+    fn scan(
+        &mut self,
+        batch: PartitionBatch,
+        wall_ms: i64,
+    ) -> (ScannedBatch, Vec<Candidate>, Option<i64>) {
+        let mut scanned = ScannedBatch {
+            records: Vec::with_capacity(batch.records.len()),
+            fingerprints: Vec::new(),
+            batch,
+        };
+        let mut candidates = Vec::new();
+        let mut max_event_us = None;
+        let latest_us = wall_ms
+            .saturating_mul(1_000)
+            .saturating_add(self.rules.max_future_skew_us);
+        let records = scanned.batch.records.clone();
+        for (at, record) in (0u32..).zip(records.records()) {
+            let first_fingerprint = scanned.fingerprints.len();
+            let first_candidate = candidates.len();
+            let payload = record.payload().unwrap_or_default();
+            let topic = &scanned.batch.partition.topic;
+            let (encoding, bytes) =
+                span_bytes(topic, record.headers(), payload, &self.rules.decode);
+            let mut record_max_us: Option<i64> = None;
+            let walked = bytes.and_then(|bytes| {
+                let slot = scanned.batch.slot;
+                let limits = &self.rules.limits;
+                let worker = self.worker;
+                let fingerprints = &mut scanned.fingerprints;
+                let spans = self
+                    .walker
+                    .walk(&bytes.bytes, bytes.transcoded, |_, _, span| {
+                        if validate(span, limits, wall_ms).is_err() {
+                            return;
+                        }
+                        let fingerprint = fingerprint(span);
+                        let event_us = (span.end_time_unix_nano / 1_000).cast_signed();
+                        fingerprints.push(fingerprint);
+                        let minute = minute_of(event_us);
+                        candidates.push(Candidate {
+                            slot,
+                            record: at,
+                            span: span.index,
+                            worker,
+                            minute,
+                            fingerprint,
+                        });
+                        if event_us <= latest_us {
+                            record_max_us = record_max_us.max(Some(event_us));
+                        }
+                    })?;
+                let transcoded = if bytes.transcoded {
+                    Some(bytes.bytes.into_owned())
+                } else {
+                    None
+                };
+                Ok((spans, transcoded))
+            });
+            let (error, spans, transcoded) = match walked {
+                Ok((spans, transcoded)) => {
+                    max_event_us = max_event_us.max(record_max_us);
+                    (None, spans, transcoded)
+                }
+                Err(error) => {
+                    scanned.fingerprints.truncate(first_fingerprint);
+                    candidates.truncate(first_candidate);
+                    (Some(error), 0, None)
+                }
+            };
+            scanned.records.push(ScannedRecord {
+                encoding,
+                transcoded,
+                error,
+                spans,
+                first_fingerprint,
+            });
+        }
+        (scanned, candidates, max_event_us)
+    }
+}
+
+/// Builds pass 1: scanned batches stay on their worker, candidates go to the owners of their fingerprints.
+pub(super) fn scan<'scope>(
+    batches: StreamVec<'scope, Epoch, PartitionBatch>,
+    epochs: EpochTable,
+    rules: ScanRules,
+    event_times: EventTimes,
+) -> (
+    StreamVec<'scope, Epoch, Rc<ScannedBatch>>,
+    StreamVec<'scope, Epoch, Candidate>,
+) {
+    let scope = batches.scope();
+    #[allow(clippy::cast_possible_truncation)]
+    let worker = scope.index() as u32;
+    let mut scanner = Scanner {
+        walker: Walker::new(rules.decode.walk),
+        rules,
+        worker,
+    };
+    let mut builder = OperatorBuilder::new("scan".to_owned(), scope);
+    let mut input = builder.new_input(batches, Pipeline);
+    let (scanned_out, scanned_stream) = builder.new_output();
+    let (candidates_out, candidates_stream) = builder.new_output();
+    let mut scanned_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Rc<ScannedBatch>>>>::from(scanned_out);
+    let mut candidates_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Candidate>>>::from(candidates_out);
+    builder.build(move |_| {
+        move |_frontiers| {
+            let mut scanned_out = scanned_out.activate();
+            let mut candidates_out = candidates_out.activate();
+            input.for_each(|cap, batches| {
+                let epoch = least_time(cap.stamp().least());
+                let Some(record) = epochs.get(epoch) else {
+                    unreachable!("a record is known before its data")
+                };
+                for batch in batches.drain(..) {
+                    let slot = batch.slot as usize;
+                    let (scanned, mut candidates, max_event_us) =
+                        scanner.scan(batch, record.wall_ms);
+                    let seen = &mut event_times.borrow_mut()[slot];
+                    *seen = (*seen).max(max_event_us);
+                    scanned_out.session(&cap).give(Rc::new(scanned));
+                    candidates_out.session(&cap).give_container(&mut candidates);
+                }
+            });
+        }
+    });
+    (scanned_stream, candidates_stream)
+}

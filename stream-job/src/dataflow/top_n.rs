@@ -1,0 +1,487 @@
+//! Top lists per agent and minute: slowest steps, dearest steps, most frequent errors.
+//!
+//! Each worker keeps the top of what it has read itself, and tells only what enters and leaves that list; differential
+//! dataflow merges the workers' lists and says which ranks change. Error counts are the multiplicities of a collection.
+//! Whole turns and chains are left out: they hold the steps that are meant to be seen, and would always be first.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use differential_dataflow::AsCollection;
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+
+use super::epochs::{Epoch, EpochTable, PerEpoch};
+use super::window::{MINUTE_S, window_start_s};
+use crate::checkpoint::record::EpochRecord;
+use crate::span::clean::{CleanSpan, Status, StepType};
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TopList {
+    /// By duration.
+    Slow,
+    /// By cost.
+    Cost,
+    /// By count of equal errors.
+    Error,
+}
+
+/// One list of one agent and minute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopKey {
+    /// Start of the minute, s since 1970.
+    pub window_start_s: i64,
+    /// Agent.
+    pub agent: String,
+    /// Which list.
+    pub list: TopList,
+}
+
+impl TopKey {
+    fn new(window_start_s: i64, agent: &str, list: TopList) -> Self {
+        Self {
+            window_start_s,
+            agent: agent.to_owned(),
+            list,
+        }
+    }
+}
+
+/// A [`TopKey`] whose agent is borrowed; hashes as the key does.
+#[derive(Hash)]
+struct BorrowedKey<'a>(i64, &'a str, TopList);
+
+impl hashbrown::Equivalent<TopKey> for BorrowedKey<'_> {
+    fn equivalent(&self, key: &TopKey) -> bool {
+        self.0 == key.window_start_s && self.2 == key.list && self.1 == key.agent
+    }
+}
+
+/// A step that may be on a list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopSpan {
+    /// Start, µs since 1970.
+    pub start_us: i64,
+    /// Trace id.
+    pub trace_id: u128,
+    /// Span id.
+    pub span_id: u64,
+    /// Session id, as the span itself says.
+    pub session_id: String,
+    /// Name.
+    pub name: String,
+    /// Step type.
+    pub step_type: String,
+    /// Tool.
+    pub tool_name: String,
+    /// Model.
+    pub model: String,
+    /// Status.
+    pub status: String,
+    /// Duration, µs.
+    pub duration_us: u64,
+    /// Cost, nano-dollars.
+    pub cost_nanousd: u64,
+}
+
+/// A kind of error.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ErrorKind {
+    /// Step type.
+    pub step_type: String,
+    /// Tool.
+    pub tool_name: String,
+    /// Model.
+    pub model: String,
+    /// Type of the error.
+    pub error_type: String,
+}
+
+/// An entry of a list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TopItem {
+    /// Of the slow and cost lists.
+    Span(TopSpan),
+    /// Of the error list.
+    Error(ErrorKind),
+}
+
+/// An entry with what it is ranked by; the best one is the least, ties go by the item.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ranked {
+    /// µs, nano-dollars or count.
+    pub measure: Reverse<u64>,
+    /// The entry.
+    pub item: TopItem,
+}
+
+/// A rank of a list as it stands; `entry` is `None` where the rank is empty now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopChange {
+    /// The list.
+    pub key: TopKey,
+    /// From 1.
+    pub rank: u16,
+    /// What stands there.
+    pub entry: Option<Ranked>,
+}
+
+/// What one worker and epoch bring to the lists: candidates, and counts of errors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopPartial {
+    /// A step that is among the top of its epoch.
+    Span(TopKey, Ranked),
+    /// An error and how often it came.
+    Error(TopKey, ErrorKind, u64),
+}
+
+/// The top of one epoch on one worker.
+pub struct PreTop {
+    n: usize,
+    lists: HashMap<TopKey, BTreeSet<Ranked>>,
+    errors: HashMap<(TopKey, ErrorKind), u64>,
+}
+
+impl PreTop {
+    /// Keeps `n` candidates a list.
+    #[must_use]
+    pub fn new(n: usize) -> Self {
+        Self {
+            n,
+            lists: HashMap::new(),
+            errors: HashMap::new(),
+        }
+    }
+
+    /// Offers one span.
+    pub fn add(&mut self, span: &CleanSpan<'_>) {
+        if matches!(span.step_type, StepType::Session | StepType::Chain) {
+            return;
+        }
+        let window_start_s = window_start_s(span.end_us, MINUTE_S);
+        for (list, measure) in [
+            (TopList::Slow, span.duration_us),
+            (TopList::Cost, span.cost_nanousd),
+        ] {
+            if measure > 0 && self.may_enter(window_start_s, &span.agent, list, measure) {
+                self.enter(
+                    TopKey::new(window_start_s, &span.agent, list),
+                    measure,
+                    span,
+                );
+            }
+        }
+        if span.status == Status::Error {
+            let key = TopKey::new(window_start_s, &span.agent, TopList::Error);
+            *self.errors.entry((key, error_kind(span))).or_default() += 1;
+        }
+    }
+
+    /// Most spans end here, and cost no allocation: the list is full of better ones.
+    fn may_enter(&self, window_start_s: i64, agent: &str, list: TopList, measure: u64) -> bool {
+        let held = self.lists.get(&BorrowedKey(window_start_s, agent, list));
+        held.and_then(|held| {
+            if held.len() < self.n {
+                None
+            } else {
+                held.last()
+            }
+        })
+        .is_none_or(|worst| worst.measure >= Reverse(measure))
+    }
+
+    fn enter(&mut self, key: TopKey, measure: u64, span: &CleanSpan<'_>) {
+        let held = self.lists.entry(key).or_default();
+        held.insert(Ranked {
+            measure: Reverse(measure),
+            item: TopItem::Span(top_span(span)),
+        });
+        if held.len() > self.n {
+            held.pop_last();
+        }
+    }
+
+    /// Takes what was kept since the last call.
+    pub fn take(&mut self) -> Vec<TopPartial> {
+        let lists = self.lists.drain();
+        let spans = lists.flat_map(|(key, held)| {
+            held.into_iter()
+                .map(move |entry| TopPartial::Span(key.clone(), entry))
+        });
+        let errors = self
+            .errors
+            .drain()
+            .map(|((key, kind), count)| TopPartial::Error(key, kind, count));
+        spans.chain(errors).collect()
+    }
+}
+
+fn top_span(span: &CleanSpan<'_>) -> TopSpan {
+    TopSpan {
+        start_us: span.start_us,
+        trace_id: u128::from_be_bytes(span.trace_id),
+        span_id: u64::from_be_bytes(span.span_id),
+        session_id: span.session_id.to_string(),
+        name: span.name.to_string(),
+        step_type: span.step_type.as_str().to_owned(),
+        tool_name: span.tool_name.to_string(),
+        model: span.model.to_string(),
+        status: span.status.as_str().to_owned(),
+        duration_us: span.duration_us,
+        cost_nanousd: span.cost_nanousd,
+    }
+}
+
+fn error_kind(span: &CleanSpan<'_>) -> ErrorKind {
+    ErrorKind {
+        step_type: span.step_type.as_str().to_owned(),
+        tool_name: span.tool_name.to_string(),
+        model: span.model.to_string(),
+        error_type: span.error_type.to_string(),
+    }
+}
+
+type Update<D> = (D, Epoch, isize);
+
+/// The lists of one worker: what is in them, and so what has to be taken back when a window is over.
+struct LocalTop {
+    n: usize,
+    allowed_lateness_us: i64,
+    spans: BTreeMap<TopKey, BTreeSet<Ranked>>,
+    errors: BTreeMap<TopKey, BTreeMap<ErrorKind, isize>>,
+}
+
+/// What goes into the collections: spans ranked already, errors to be counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Input {
+    Span(TopKey, Ranked),
+    Error(TopKey, ErrorKind),
+}
+
+impl LocalTop {
+    fn apply(&mut self, record: &EpochRecord, partials: Vec<TopPartial>) -> Vec<Update<Input>> {
+        let mut changes = self.retire(record.watermark_us);
+        for partial in partials {
+            match partial {
+                TopPartial::Span(key, entry) => {
+                    let held = self.spans.entry(key.clone()).or_default();
+                    if !held.insert(entry.clone()) {
+                        continue;
+                    }
+                    changes.push((Input::Span(key.clone(), entry), 1));
+                    if held.len() > self.n
+                        && let Some(worst) = held.pop_last()
+                    {
+                        changes.push((Input::Span(key, worst), -1));
+                    }
+                }
+                TopPartial::Error(key, kind, count) => {
+                    let count = isize::try_from(count).unwrap_or(isize::MAX);
+                    *self
+                        .errors
+                        .entry(key.clone())
+                        .or_default()
+                        .entry(kind.clone())
+                        .or_default() += count;
+                    changes.push((Input::Error(key, kind), count));
+                }
+            }
+        }
+        changes
+            .into_iter()
+            .map(|(input, diff)| (input, record.epoch, diff))
+            .collect()
+    }
+
+    /// Takes back all of the windows that are final: their rows stand, and nothing changes them.
+    fn retire(&mut self, watermark_us: i64) -> Vec<(Input, isize)> {
+        let mut gone = Vec::new();
+        let is_over = |key: &TopKey| is_final(key, watermark_us, self.allowed_lateness_us);
+        while let Some(entry) = self
+            .spans
+            .first_entry()
+            .filter(|entry| is_over(entry.key()))
+        {
+            let (key, held) = entry.remove_entry();
+            gone.extend(
+                held.into_iter()
+                    .map(|ranked| (Input::Span(key.clone(), ranked), -1)),
+            );
+        }
+        while let Some(entry) = self
+            .errors
+            .first_entry()
+            .filter(|entry| is_over(entry.key()))
+        {
+            let (key, counts) = entry.remove_entry();
+            gone.extend(
+                counts
+                    .into_iter()
+                    .map(|(kind, count)| (Input::Error(key.clone(), kind), -count)),
+            );
+        }
+        gone
+    }
+}
+
+fn is_final(key: &TopKey, watermark_us: i64, allowed_lateness_us: i64) -> bool {
+    let end_us = (key.window_start_s + MINUTE_S).saturating_mul(1_000_000);
+    end_us.saturating_add(allowed_lateness_us) <= watermark_us
+}
+
+/// Keeps the top lists.
+pub trait TopN<'scope> {
+    /// Emits, at the end of each block, the ranks that changed.
+    fn top_n(
+        self,
+        epochs: &EpochTable,
+        n: usize,
+        allowed_lateness_us: i64,
+    ) -> StreamVec<'scope, Epoch, TopChange>;
+}
+
+impl<'scope> TopN<'scope> for StreamVec<'scope, Epoch, TopPartial> {
+    fn top_n(
+        self,
+        epochs: &EpochTable,
+        n: usize,
+        allowed_lateness_us: i64,
+    ) -> StreamVec<'scope, Epoch, TopChange> {
+        let mut local = LocalTop {
+            n,
+            allowed_lateness_us,
+            spans: BTreeMap::new(),
+            errors: BTreeMap::new(),
+        };
+        let inputs = self
+            .per_epoch(Pipeline, "top_local", epochs, move |record, partials| {
+                local.apply(record, partials)
+            })
+            .as_collection();
+        let spans = inputs.clone().flat_map(|input| match input {
+            Input::Span(key, ranked) => Some((key, ranked)),
+            Input::Error(..) => None,
+        });
+        let errors = inputs
+            .flat_map(|input| match input {
+                Input::Error(key, kind) => Some((key, kind)),
+                Input::Span(..) => None,
+            })
+            .count()
+            .map(|((key, kind), count): ((TopKey, ErrorKind), isize)| {
+                let measure = Reverse(u64::try_from(count).unwrap_or(0));
+                (
+                    key,
+                    Ranked {
+                        measure,
+                        item: TopItem::Error(kind),
+                    },
+                )
+            });
+        let ranked = spans.concat(errors).reduce(
+            move |_key, entries, out: &mut Vec<((u16, Ranked), isize)>| {
+                let best = entries.iter().filter(|(_, diff)| *diff > 0).take(n);
+                out.extend(
+                    (1..)
+                        .zip(best)
+                        .map(|(rank, (entry, _))| ((rank, (*entry).clone()), 1)),
+                );
+            },
+        );
+        let mut pending: BTreeMap<(TopKey, u16), Option<Ranked>> = BTreeMap::new();
+        ranked
+            .inner
+            .per_epoch_by_time(epochs, move |record, updates| {
+                follow(
+                    &mut pending,
+                    record.watermark_us,
+                    allowed_lateness_us,
+                    updates,
+                );
+                if !record.dws_block_ends {
+                    return Vec::new();
+                }
+                let changes = std::mem::take(&mut pending).into_iter();
+                changes
+                    .map(|((key, rank), entry)| TopChange { key, rank, entry })
+                    .collect()
+            })
+    }
+}
+
+type RankUpdate = (TopKey, (u16, Ranked));
+
+/// Takes in the changes of one epoch. What goes away because its window is final changes no row.
+fn follow(
+    pending: &mut BTreeMap<(TopKey, u16), Option<Ranked>>,
+    watermark_us: i64,
+    allowed_lateness_us: i64,
+    mut updates: Vec<(RankUpdate, isize)>,
+) {
+    // Within a rank, what goes away comes before what takes its place.
+    updates.sort_unstable_by_key(|(_, diff)| *diff);
+    for ((key, (rank, entry)), diff) in updates {
+        if is_final(&key, watermark_us, allowed_lateness_us) {
+            continue;
+        }
+        pending.insert((key, rank), (diff > 0).then_some(entry));
+    }
+}
+
+/// Differential's updates carry their times themselves: a message may hold several.
+trait PerEpochByTime<'scope, D> {
+    fn per_epoch_by_time<D2, L>(
+        self,
+        epochs: &EpochTable,
+        logic: L,
+    ) -> StreamVec<'scope, Epoch, D2>
+    where
+        D2: Clone + 'static,
+        L: FnMut(&EpochRecord, Vec<(D, isize)>) -> Vec<D2> + 'static;
+}
+
+impl<'scope, D: Clone + 'static> PerEpochByTime<'scope, D>
+    for StreamVec<'scope, Epoch, (D, Epoch, isize)>
+{
+    fn per_epoch_by_time<D2, L>(
+        self,
+        epochs: &EpochTable,
+        mut logic: L,
+    ) -> StreamVec<'scope, Epoch, D2>
+    where
+        D2: Clone + 'static,
+        L: FnMut(&EpochRecord, Vec<(D, isize)>) -> Vec<D2> + 'static,
+    {
+        use timely::container::CapacityContainerBuilder;
+        use timely::dataflow::operators::generic::Operator;
+
+        use super::epochs::EpochCursor;
+
+        let epochs = epochs.clone();
+        self.unary_frontier::<CapacityContainerBuilder<Vec<D2>>, _, _, _>(
+            Pipeline,
+            "top_ranks",
+            move |cap, _info| {
+                let mut cursor = EpochCursor::new(epochs, cap);
+                let mut stash: BTreeMap<Epoch, Vec<(D, isize)>> = BTreeMap::new();
+                move |(input, frontier), output| {
+                    input.for_each(|_, updates| {
+                        for (update, epoch, diff) in updates.drain(..) {
+                            stash.entry(epoch).or_default().push((update, diff));
+                        }
+                    });
+                    while let Some((record, cap)) = cursor.next(frontier.frontier()) {
+                        let updates = stash.remove(&record.epoch).unwrap_or_default();
+                        let mut out = logic(&record, updates);
+                        if !out.is_empty() {
+                            output.session(&cap).give_container(&mut out);
+                        }
+                    }
+                }
+            },
+        )
+    }
+}

@@ -1,0 +1,404 @@
+//! Windowed step aggregates: one minute, five minutes hopping by one, one hour.
+//!
+//! Spans are summed per key and minute before they leave the worker that read them; only the partial sums travel. The
+//! five-minute window is never stored: it is the sum of five one-minute panes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use super::buckets::Buckets;
+use crate::checkpoint::record::EpochRecord;
+use crate::span::clean::{CleanSpan, Status};
+
+/// Seconds in a minute: the pane, and the hop of the five-minute window.
+pub const MINUTE_S: i64 = 60;
+/// Length of the five-minute window.
+pub const FIVE_MINUTES_S: i64 = 300;
+/// Length of the hour window.
+pub const HOUR_S: i64 = 3_600;
+
+/// What takes the place of tool and model where an agent has too many keys.
+pub const OVERFLOW: &str = "__overflow__";
+
+/// What a step is counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StepKey {
+    /// Agent.
+    pub agent: String,
+    /// Step type.
+    pub step_type: String,
+    /// Tool.
+    pub tool_name: String,
+    /// Model.
+    pub model: String,
+}
+
+/// Sums over steps. All are integers: they add in any order to the same bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSums {
+    /// Steps.
+    pub count: u64,
+    /// Steps that failed.
+    pub errors: u64,
+    /// Sum of durations, µs.
+    pub duration_sum_us: u64,
+    /// Longest duration, µs.
+    pub duration_max_us: u64,
+    /// Tokens in.
+    pub input_tokens: u64,
+    /// Tokens out.
+    pub output_tokens: u64,
+    /// Cost, nano-dollars.
+    pub cost_nanousd: u64,
+    /// Durations in logarithmic buckets.
+    pub buckets: Buckets,
+}
+
+impl StepSums {
+    /// Counts one span.
+    pub fn add_span(&mut self, span: &CleanSpan<'_>) {
+        self.count += 1;
+        self.errors += u64::from(span.status == Status::Error);
+        self.duration_sum_us = self.duration_sum_us.saturating_add(span.duration_us);
+        self.duration_max_us = self.duration_max_us.max(span.duration_us);
+        self.input_tokens = self.input_tokens.saturating_add(span.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(span.output_tokens);
+        self.cost_nanousd = self.cost_nanousd.saturating_add(span.cost_nanousd);
+        self.buckets.add(span.duration_us);
+    }
+
+    /// Adds other sums.
+    pub fn merge(&mut self, other: &StepSums) {
+        self.count += other.count;
+        self.errors += other.errors;
+        self.duration_sum_us = self.duration_sum_us.saturating_add(other.duration_sum_us);
+        self.duration_max_us = self.duration_max_us.max(other.duration_max_us);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cost_nanousd = self.cost_nanousd.saturating_add(other.cost_nanousd);
+        self.buckets.merge(&other.buckets);
+    }
+}
+
+/// The sums of one key and minute from one worker and epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepPartial {
+    /// The key.
+    pub key: StepKey,
+    /// Start of the minute, s since 1970.
+    pub minute_s: i64,
+    /// The sums.
+    pub sums: StepSums,
+}
+
+/// Start of the window of `length_s` that holds an event time.
+#[must_use]
+pub fn window_start_s(event_us: i64, length_s: i64) -> i64 {
+    event_us.div_euclid(1_000_000 * length_s) * length_s
+}
+
+#[derive(Hash, PartialEq, Eq)]
+struct BorrowedKey<'a>(&'a str, &'a str, &'a str, &'a str, i64);
+
+impl hashbrown::Equivalent<(StepKey, i64)> for BorrowedKey<'_> {
+    fn equivalent(&self, (key, minute): &(StepKey, i64)) -> bool {
+        self.4 == *minute
+            && self.0 == key.agent
+            && self.2 == key.tool_name
+            && self.3 == key.model
+            && self.1 == key.step_type
+    }
+}
+
+/// Sums spans per key and minute before anything is exchanged.
+#[derive(Default)]
+pub struct PreAggregate {
+    sums: HashMap<(StepKey, i64), StepSums>,
+}
+
+impl PreAggregate {
+    /// Counts one span; allocates only for a key that is new in this epoch.
+    pub fn add(&mut self, span: &CleanSpan<'_>) {
+        let minute_s = window_start_s(span.end_us, MINUTE_S);
+        let step_type = span.step_type.as_str();
+        let key = BorrowedKey(
+            &span.agent,
+            step_type,
+            &span.tool_name,
+            &span.model,
+            minute_s,
+        );
+        if let Some(sums) = self.sums.get_mut(&key) {
+            sums.add_span(span);
+            return;
+        }
+        let key = StepKey {
+            agent: span.agent.as_ref().to_owned(),
+            step_type: step_type.to_owned(),
+            tool_name: span.tool_name.as_ref().to_owned(),
+            model: span.model.as_ref().to_owned(),
+        };
+        self.sums.entry((key, minute_s)).or_default().add_span(span);
+    }
+
+    /// Takes what was summed since the last call.
+    pub fn take(&mut self) -> Vec<StepPartial> {
+        self.sums
+            .drain()
+            .map(|((key, minute_s), sums)| StepPartial {
+                key,
+                minute_s,
+                sums,
+            })
+            .collect()
+    }
+}
+
+/// One of the three windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WindowKind {
+    /// One minute.
+    Minute,
+    /// Five minutes, hopping by one.
+    FiveMinutes,
+    /// One hour.
+    Hour,
+}
+
+impl WindowKind {
+    /// Its length in seconds.
+    #[must_use]
+    pub fn length_s(self) -> i64 {
+        match self {
+            WindowKind::Minute => MINUTE_S,
+            WindowKind::FiveMinutes => FIVE_MINUTES_S,
+            WindowKind::Hour => HOUR_S,
+        }
+    }
+}
+
+/// A window as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FiredWindow {
+    /// The key.
+    pub key: Arc<StepKey>,
+    /// Which window.
+    pub kind: WindowKind,
+    /// Its start, s since 1970.
+    pub start_s: i64,
+    /// The sums so far.
+    pub sums: StepSums,
+    /// The watermark has passed its end: only late spans can change it.
+    pub closed: bool,
+    /// The watermark has passed its end and the allowed lateness: nothing changes it.
+    pub is_final: bool,
+}
+
+#[derive(Default)]
+struct KeyWindows {
+    minutes: BTreeMap<i64, StepSums>,
+    hours: BTreeMap<i64, StepSums>,
+    changed: BTreeSet<(WindowKind, i64)>,
+}
+
+/// The windows that one worker owns: those of all keys of its agents.
+pub struct Windows {
+    allowed_lateness_us: i64,
+    max_keys_per_agent: usize,
+    watermark_us: i64,
+    keys: BTreeMap<Arc<StepKey>, KeyWindows>,
+    keys_of_agent: HashMap<String, usize>,
+}
+
+impl Windows {
+    /// Without any window.
+    #[must_use]
+    pub fn new(allowed_lateness_us: i64, max_keys_per_agent: usize) -> Self {
+        Self {
+            allowed_lateness_us,
+            max_keys_per_agent,
+            watermark_us: i64::MIN,
+            keys: BTreeMap::new(),
+            keys_of_agent: HashMap::new(),
+        }
+    }
+
+    /// Takes in one epoch. Returns the windows that fire: all that changed, closed or became final since the last block,
+    /// where the record ends a block, else none.
+    pub fn apply(
+        &mut self,
+        record: &EpochRecord,
+        mut partials: Vec<StepPartial>,
+    ) -> Vec<FiredWindow> {
+        self.advance(record.watermark_us);
+        partials.sort_unstable_by(|a, b| (&a.key, a.minute_s).cmp(&(&b.key, b.minute_s)));
+        for partial in partials {
+            self.add(partial);
+        }
+        if record.dws_block_ends {
+            self.fire()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn add(&mut self, partial: StepPartial) {
+        let key = self.admitted(partial.key);
+        let windows = self.keys.entry(key).or_default();
+        let minute = partial.minute_s;
+        let hour = minute.div_euclid(HOUR_S) * HOUR_S;
+        windows
+            .minutes
+            .entry(minute)
+            .or_default()
+            .merge(&partial.sums);
+        windows.hours.entry(hour).or_default().merge(&partial.sums);
+        windows.changed.insert((WindowKind::Minute, minute));
+        windows.changed.insert((WindowKind::Hour, hour));
+        for back in 0..FIVE_MINUTES_S / MINUTE_S {
+            windows
+                .changed
+                .insert((WindowKind::FiveMinutes, minute - back * MINUTE_S));
+        }
+    }
+
+    /// The key itself, or its agent's overflow key where the agent has too many. Partials come in (epoch, key) order, so
+    /// which keys were first does not depend on who sent them.
+    fn admitted(&mut self, key: StepKey) -> Arc<StepKey> {
+        let key = Arc::new(key);
+        if self.keys.contains_key(&key) {
+            return key;
+        }
+        let count = self.keys_of_agent.entry(key.agent.clone()).or_default();
+        if *count < self.max_keys_per_agent {
+            *count += 1;
+            return key;
+        }
+        Arc::new(StepKey {
+            agent: key.agent.clone(),
+            step_type: key.step_type.clone(),
+            tool_name: OVERFLOW.to_owned(),
+            model: OVERFLOW.to_owned(),
+        })
+    }
+
+    fn is_past(&self, end_s: i64, lateness_us: i64) -> bool {
+        end_s.saturating_mul(1_000_000).saturating_add(lateness_us) <= self.watermark_us
+    }
+
+    /// Marks the windows that the watermark closes or makes final on its way to `watermark_us`.
+    fn advance(&mut self, watermark_us: i64) {
+        let before = self.watermark_us;
+        if watermark_us <= before {
+            return;
+        }
+        self.watermark_us = watermark_us;
+        let lateness_us = self.allowed_lateness_us;
+        // Every window ends at a full minute, so between two of them there is nothing to look for.
+        let minute = |us: i64| us.div_euclid(MINUTE_S * 1_000_000);
+        let late = |us: i64| minute(us.saturating_sub(lateness_us));
+        if minute(before) == minute(watermark_us) && late(before) == late(watermark_us) {
+            return;
+        }
+        let crossed = |end_s: i64| {
+            let end_us = end_s.saturating_mul(1_000_000);
+            let crosses = |at: i64| before < at && at <= watermark_us;
+            crosses(end_us) || crosses(end_us.saturating_add(lateness_us))
+        };
+        for windows in self.keys.values_mut() {
+            for (kind, start_s) in windows.live() {
+                if crossed(start_s + kind.length_s()) {
+                    windows.changed.insert((kind, start_s));
+                }
+            }
+        }
+    }
+
+    fn fire(&mut self) -> Vec<FiredWindow> {
+        let mut fired = Vec::new();
+        let mut keys = std::mem::take(&mut self.keys);
+        for (key, windows) in &mut keys {
+            for (kind, start_s) in std::mem::take(&mut windows.changed) {
+                let end_s = start_s + kind.length_s();
+                fired.push(FiredWindow {
+                    key: key.clone(),
+                    kind,
+                    start_s,
+                    sums: windows.sums(kind, start_s),
+                    closed: self.is_past(end_s, 0),
+                    is_final: self.is_past(end_s, self.allowed_lateness_us),
+                });
+            }
+            // A pane is needed until the last five-minute window over it is final.
+            windows.minutes.retain(|start_s, _| {
+                !self.is_past(start_s + FIVE_MINUTES_S, self.allowed_lateness_us)
+            });
+            windows
+                .hours
+                .retain(|start_s, _| !self.is_past(start_s + HOUR_S, self.allowed_lateness_us));
+        }
+        keys.retain(|key, windows| {
+            let alive = !windows.minutes.is_empty() || !windows.hours.is_empty();
+            if !alive
+                && key.tool_name != OVERFLOW
+                && let Some(count) = self.keys_of_agent.get_mut(&key.agent)
+            {
+                *count = count.saturating_sub(1);
+            }
+            alive
+        });
+        self.keys_of_agent.retain(|_, count| *count > 0);
+        self.keys = keys;
+        fired
+    }
+
+    /// Number of keys held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+impl KeyWindows {
+    /// Every window that holds something.
+    fn live(&self) -> BTreeSet<(WindowKind, i64)> {
+        let mut live: BTreeSet<_> = self
+            .hours
+            .keys()
+            .map(|&start| (WindowKind::Hour, start))
+            .collect();
+        for &minute in self.minutes.keys() {
+            live.insert((WindowKind::Minute, minute));
+            live.extend(
+                (0..FIVE_MINUTES_S / MINUTE_S)
+                    .map(|i| (WindowKind::FiveMinutes, minute - i * MINUTE_S)),
+            );
+        }
+        live
+    }
+
+    fn sums(&self, kind: WindowKind, start_s: i64) -> StepSums {
+        let panes = match kind {
+            WindowKind::Hour => self.hours.range(start_s..start_s + 1),
+            WindowKind::Minute | WindowKind::FiveMinutes => {
+                self.minutes.range(start_s..start_s + kind.length_s())
+            }
+        };
+        let mut total = StepSums::default();
+        panes.for_each(|(_, sums)| total.merge(sums));
+        total
+    }
+}
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -1,0 +1,164 @@
+//! Whether the process lives and whether it can do its work.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::process::now_ms;
+
+/// A dataflow that has begun to tick and then did not for this long is stuck, in ms. The slowest tick that is normal is
+/// one that waits for a worker that builds a large block.
+const STUCK_MS: i64 = 60_000;
+
+/// State behind `/healthz` and `/readyz`.
+#[derive(Debug)]
+pub struct Health {
+    started_ms: i64,
+    last_tick_ms: AtomicI64,
+    source_assigned: AtomicBool,
+    warehouse_proven: AtomicBool,
+    stopping: AtomicBool,
+    waiting_for: Mutex<Option<String>>,
+    timeline: OnceLock<String>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Health {
+            started_ms: now_ms(),
+            last_tick_ms: AtomicI64::new(0),
+            source_assigned: AtomicBool::new(false),
+            warehouse_proven: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            waiting_for: Mutex::new(None),
+            timeline: OnceLock::new(),
+        }
+    }
+}
+
+impl Health {
+    /// The dataflow went round once. Call it on every turn of the loop, also when there is nothing to do or the source
+    /// is held back, at least every few seconds.
+    pub fn tick(&self) {
+        self.last_tick_ms.store(now_ms(), Relaxed);
+    }
+
+    /// Whether every partition has its position and is being read.
+    pub fn set_source_assigned(&self, assigned: bool) {
+        self.source_assigned.store(assigned, Relaxed);
+    }
+
+    /// Whether the warehouse has shown that it drops a block that comes twice.
+    pub fn set_warehouse_proven(&self, proven: bool) {
+        self.warehouse_proven.store(proven, Relaxed);
+    }
+
+    /// The job is draining and will end.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Says what the job waits for, such as a broker that does not answer; `None` when it goes on.
+    pub fn set_waiting_for(&self, what: Option<String>) {
+        *self
+            .waiting_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// Says which timeline the job writes. The first call counts.
+    pub fn set_timeline(&self, timeline: &str) {
+        let _ = self.timeline.set(timeline.to_owned());
+    }
+
+    /// False once a dataflow that ticked has not for a minute.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let last = self.last_tick_ms.load(Relaxed);
+        last == 0 || now_ms() - last < STUCK_MS
+    }
+
+    /// Whether spans that come in now will land.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.not_ready().is_none()
+    }
+
+    /// Why the job is not ready, as a sentence.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        if self.stopping() {
+            return Some("the job is stopping".to_owned());
+        }
+        if let Some(what) = self.waiting_for() {
+            return Some(format!("waiting for {what}"));
+        }
+        if !self.source_assigned() {
+            return Some("the source's partitions are not assigned yet".to_owned());
+        }
+        if !self.warehouse_proven() {
+            return Some("the warehouse is not proven yet".to_owned());
+        }
+        None
+    }
+
+    pub(super) fn started_ms(&self) -> i64 {
+        self.started_ms
+    }
+
+    pub(super) fn source_assigned(&self) -> bool {
+        self.source_assigned.load(Relaxed)
+    }
+
+    pub(super) fn warehouse_proven(&self) -> bool {
+        self.warehouse_proven.load(Relaxed)
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    pub(super) fn waiting_for(&self) -> Option<String> {
+        self.waiting_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn timeline(&self) -> Option<&str> {
+        self.timeline.get().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_job_that_stopped_ticking_is_not_alive_but_one_that_starts_slowly_is() {
+        let health = Health::default();
+        assert!(health.is_alive());
+        health.tick();
+        assert!(health.is_alive());
+        health.last_tick_ms.store(now_ms() - STUCK_MS - 1, Relaxed);
+        assert!(!health.is_alive());
+    }
+
+    #[test]
+    fn readiness_says_what_is_missing() {
+        let health = Health::default();
+        assert!(health.not_ready().unwrap().contains("source"));
+        health.set_source_assigned(true);
+        assert!(health.not_ready().unwrap().contains("warehouse"));
+        health.set_warehouse_proven(true);
+        assert!(health.is_ready());
+        health.set_waiting_for(Some("Kafka at localhost:9092".to_owned()));
+        assert_eq!(
+            health.not_ready().unwrap(),
+            "waiting for Kafka at localhost:9092"
+        );
+        health.set_waiting_for(None);
+        health.set_stopping();
+        assert!(!health.is_ready());
+    }
+}

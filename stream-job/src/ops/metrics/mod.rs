@@ -1,0 +1,338 @@
+//! What the job counts about itself. Every name, unit and help text is declared here once; docs/operations.md lists
+//! them, and a test holds the two equal.
+//!
+//! Workers keep an `Arc<Metrics>` and update it with relaxed atomics, once an epoch or block rather than once a span.
+
+mod health;
+mod process;
+mod registry;
+
+pub use health::Health;
+pub use registry::{Counter, Family, Gauge, Histogram, Metric};
+
+/// Name and help text of one metric, for the documentation and its test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricSpec {
+    /// Name in the exposition, with its unit.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+macro_rules! declare_metrics {
+    (
+        single { $(#[doc = $doc:literal] $field:ident: $kind:ty = $name:literal;)+ }
+        family { $(#[doc = $fdoc:literal] $ffield:ident: $fkind:ty = $fname:literal [$($label:literal),+];)+ }
+        scrape { $($sname:literal, $skind:literal, $shelp:literal;)+ }
+    ) => {
+        /// Every metric of the job.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $(#[doc = $doc] pub $field: $kind,)+
+            $(#[doc = $fdoc] pub $ffield: Family<$fkind>,)+
+            /// What the health checks and `/api/v1/status` tell besides numbers.
+            pub health: Health,
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                Metrics {
+                    $($field: <$kind>::default(),)+
+                    $($ffield: Family::new(&[$($label),+]),)+
+                    health: Health::default(),
+                }
+            }
+        }
+
+        /// Every metric in the order of the exposition.
+        pub const METRICS: &[MetricSpec] = &[
+            $(MetricSpec { name: $name, kind: <$kind as Metric>::TYPE, labels: &[], help: $doc },)+
+            $(MetricSpec { name: $fname, kind: <$fkind as Metric>::TYPE, labels: &[$($label),+], help: $fdoc },)+
+            $(MetricSpec { name: $sname, kind: $skind, labels: &[], help: $shelp },)+
+        ];
+
+        impl Metrics {
+            /// The exposition, but for what is measured at the scrape.
+            fn render_declared(&self) -> String {
+                let mut out = String::with_capacity(16 << 10);
+                $(
+                    registry::head(&mut out, $name, <$kind as Metric>::TYPE, $doc.trim());
+                    self.$field.render($name, "", &mut out);
+                )+
+                $(
+                    registry::head(&mut out, $fname, <$fkind as Metric>::TYPE, $fdoc.trim());
+                    self.$ffield.render($fname, &mut out);
+                )+
+                out
+            }
+        }
+    };
+}
+
+declare_metrics! {
+    single {
+        /// Bytes of the values of all records read.
+        record_bytes: Counter = "spanflow_record_bytes_total";
+        /// Spans found in the records read, before any was dropped.
+        spans_in: Counter = "spanflow_spans_in_total";
+        /// Spans whose rows the warehouse has acknowledged.
+        spans_landed: Counter = "spanflow_spans_landed_total";
+        /// Spans dropped as copies of one that was there before.
+        spans_duplicate: Counter = "spanflow_spans_duplicate_total";
+        /// Spans rejected one by one; those of an undecodable record are not known and not counted.
+        spans_rejected: Counter = "spanflow_spans_rejected_total";
+        /// Spans beyond the allowed lateness: in DWD, not in the windows.
+        spans_late: Counter = "spanflow_spans_late_total";
+        /// Epochs cut.
+        epochs: Counter = "spanflow_epochs_total";
+        /// The newest epoch cut.
+        epoch: Gauge = "spanflow_epoch";
+        /// The epoch up to which everything has landed.
+        landed_epoch: Gauge = "spanflow_landed_epoch";
+        /// Epochs cut and not yet landed.
+        epochs_in_flight: Gauge = "spanflow_epochs_in_flight";
+        /// The job's watermark in milliseconds since 1970; 0 before the first.
+        watermark_ms: Gauge = "spanflow_watermark_timestamp_milliseconds";
+        /// Time from sending an insert to its acknowledgement, retries left out.
+        insert_seconds: Histogram = "spanflow_insert_seconds";
+        /// Inserts sent again after a failure.
+        insert_retries: Counter = "spanflow_insert_retries_total";
+        /// Bytes of blocks that were built and are not yet acknowledged.
+        in_flight_bytes: Gauge = "spanflow_in_flight_bytes";
+    }
+    family {
+        /// Records read, by topic.
+        records: Counter = "spanflow_records_total" ["topic"];
+        /// Rejected records and spans, by error code.
+        dead_letters: Counter = "spanflow_dead_letters_total" ["error_code"];
+        /// Offset of the next record to read.
+        partition_offset: Gauge = "spanflow_partition_offset" ["topic", "partition"];
+        /// Records between the position and the partition's end.
+        partition_lag: Gauge = "spanflow_partition_lag_records" ["topic", "partition"];
+        /// 1 while a partition is idle and does not hold the watermark back.
+        partition_idle: Gauge = "spanflow_partition_idle" ["topic", "partition"];
+        /// Blocks acknowledged, by table.
+        blocks: Counter = "spanflow_blocks_total" ["table"];
+        /// Rows acknowledged, by table.
+        rows: Counter = "spanflow_rows_total" ["table"];
+        /// Keys in state: windows, traces, sessions, fingerprints.
+        state_keys: Gauge = "spanflow_state_keys" ["state"];
+    }
+    scrape {
+        "spanflow_watermark_delay_seconds", "gauge", "How far the watermark is behind the wall clock; absent before the first watermark.";
+        "spanflow_ready", "gauge", "1 while the source is assigned and the warehouse proven, as /readyz says.";
+        "process_resident_memory_bytes", "gauge", "Resident memory of this process.";
+        "process_start_time_seconds", "gauge", "When this process started, in seconds since 1970.";
+    }
+}
+
+impl Metrics {
+    /// The whole exposition, as `/metrics` gives it.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = self.render_declared();
+        for spec in METRICS {
+            let value = match spec.name {
+                "spanflow_watermark_delay_seconds" => self.watermark_delay_ms().map(|ms| {
+                    #[allow(clippy::cast_precision_loss)]
+                    let seconds = ms as f64 / 1e3;
+                    seconds.to_string()
+                }),
+                "spanflow_ready" => Some(u8::from(self.health.is_ready()).to_string()),
+                "process_resident_memory_bytes" => process::resident_bytes().map(|b| b.to_string()),
+                "process_start_time_seconds" => Some((self.health.started_ms() / 1000).to_string()),
+                _ => continue,
+            };
+            if let Some(value) = value {
+                registry::head(&mut out, spec.name, spec.kind, spec.help);
+                out.push_str(&format!("{} {value}\n", spec.name));
+            }
+        }
+        out
+    }
+
+    /// How far the watermark is behind the wall clock, `None` before the first.
+    #[must_use]
+    pub fn watermark_delay_ms(&self) -> Option<i64> {
+        match self.watermark_ms.get() {
+            0 => None,
+            watermark => Some(process::now_ms() - watermark),
+        }
+    }
+
+    /// What `/api/v1/status` gives.
+    #[must_use]
+    pub fn status(&self) -> serde_json::Value {
+        let sum = |family: &Family<Counter>| {
+            family
+                .members()
+                .iter()
+                .map(|(_, counter)| counter.get())
+                .sum::<u64>()
+        };
+        let by_label = |family: &Family<Counter>| -> serde_json::Map<String, serde_json::Value> {
+            let members = family.members().into_iter();
+            members
+                .map(|(labels, counter)| (labels.join("/"), counter.get().into()))
+                .collect()
+        };
+        let state: serde_json::Map<_, serde_json::Value> = self
+            .state_keys
+            .members()
+            .into_iter()
+            .map(|(labels, gauge)| (labels.join("/"), gauge.get().into()))
+            .collect();
+        let watermark = self.watermark_ms.get();
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "timeline": self.health.timeline(),
+            "ready": self.health.is_ready(),
+            "source_assigned": self.health.source_assigned(),
+            "warehouse_proven": self.health.warehouse_proven(),
+            "waiting_for": self.health.waiting_for(),
+            "stopping": self.health.stopping(),
+            "uptime_ms": process::now_ms() - self.health.started_ms(),
+            "epoch": self.epoch.get(),
+            "landed_epoch": self.landed_epoch.get(),
+            "epochs_in_flight": self.epochs_in_flight.get(),
+            "watermark_ms": (watermark != 0).then_some(watermark),
+            "watermark_delay_ms": self.watermark_delay_ms(),
+            "partitions": self.partitions(),
+            "records": sum(&self.records),
+            "record_bytes": self.record_bytes.get(),
+            "spans": {
+                "in": self.spans_in.get(),
+                "landed": self.spans_landed.get(),
+                "duplicate": self.spans_duplicate.get(),
+                "rejected": self.spans_rejected.get(),
+                "late": self.spans_late.get(),
+            },
+            "dead_letters": by_label(&self.dead_letters),
+            "rows": by_label(&self.rows),
+            "blocks": sum(&self.blocks),
+            "insert": {
+                "retries": self.insert_retries.get(),
+                "in_flight_bytes": self.in_flight_bytes.get(),
+                "p50_ms": self.insert_seconds.quantile(0.5).map(|d| d.as_millis()),
+                "p99_ms": self.insert_seconds.quantile(0.99).map(|d| d.as_millis()),
+            },
+            "state_keys": state,
+            "resident_memory_bytes": process::resident_bytes(),
+        })
+    }
+
+    fn partitions(&self) -> Vec<serde_json::Value> {
+        let member = |family: &Family<Gauge>, labels: &[String]| {
+            family
+                .members()
+                .iter()
+                .find(|(l, _)| l == labels)
+                .map(|(_, gauge)| gauge.get())
+        };
+        let partitions = self.partition_offset.members().into_iter();
+        partitions
+            .map(|(labels, offset)| {
+                serde_json::json!({
+                    "topic": labels[0],
+                    "partition": labels[1].parse::<i32>().ok(),
+                    "next_offset": offset.get(),
+                    "lag": member(&self.partition_lag, &labels),
+                    "idle": member(&self.partition_idle, &labels) == Some(1),
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_operations_page_lists_every_metric_with_its_help() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let listed: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("| `spanflow_") || line.starts_with("| `process_"))
+            .collect();
+        let declared: Vec<String> = METRICS
+            .iter()
+            .map(|m| {
+                let labels = if m.labels.is_empty() {
+                    "–".to_owned()
+                } else {
+                    format!("`{}`", m.labels.join("` `"))
+                };
+                format!(
+                    "| `{}` | {} | {labels} | {} |",
+                    m.name,
+                    m.kind,
+                    m.help.trim()
+                )
+            })
+            .collect();
+        assert_eq!(
+            listed,
+            declared,
+            "docs/operations.md should list:\n{}\n",
+            declared.join("\n")
+        );
+    }
+
+    #[test]
+    fn the_exposition_has_every_metric_once_and_in_base_form() {
+        let metrics = Metrics::default();
+        metrics.watermark_ms.set(1);
+        for spec in METRICS.iter().filter(|spec| !spec.labels.is_empty()) {
+            assert!(spec.help.trim().ends_with('.'), "{}", spec.name);
+        }
+        metrics.rows.with(&["dwd_span"]).add(3);
+        metrics.partition_lag.with(&["otlp_spans", "0"]).set(7);
+        let text = metrics.render();
+        for spec in METRICS {
+            let types = text
+                .matches(&format!("# TYPE {} {}\n", spec.name, spec.kind))
+                .count();
+            assert_eq!(types, 1, "{} in\n{text}", spec.name);
+            assert_eq!(
+                spec.kind == "counter",
+                spec.name.ends_with("_total"),
+                "{}",
+                spec.name
+            );
+        }
+        assert!(
+            text.contains("\nspanflow_rows_total{table=\"dwd_span\"} 3\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "\nspanflow_partition_lag_records{topic=\"otlp_spans\",partition=\"0\"} 7\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_status_shows_partitions_and_counts() {
+        let metrics = Metrics::default();
+        metrics.partition_offset.with(&["otlp_spans", "3"]).set(42);
+        metrics.partition_lag.with(&["otlp_spans", "3"]).set(8);
+        metrics.records.with(&["otlp_spans"]).add(42);
+        metrics.records.with(&["agent.conversations"]).add(1);
+        metrics.dead_letters.with(&["zero_trace_id"]).add(2);
+        let status = metrics.status();
+        assert_eq!(status["records"], 43);
+        assert_eq!(status["dead_letters"]["zero_trace_id"], 2);
+        assert_eq!(status["partitions"][0]["next_offset"], 42);
+        assert_eq!(status["partitions"][0]["lag"], 8);
+        assert_eq!(status["partitions"][0]["idle"], false);
+        assert_eq!(status["watermark_ms"], serde_json::Value::Null);
+    }
+}

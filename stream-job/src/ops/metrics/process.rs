@@ -1,0 +1,32 @@
+//! What the system says about this process.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Wall clock, ms since 1970.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Resident memory in bytes, `None` where `/proc` is not there.
+pub(super) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn resident_memory_is_read() {
+        assert!(super::resident_bytes().unwrap() > 100_000);
+    }
+}

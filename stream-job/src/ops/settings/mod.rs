@@ -1,0 +1,188 @@
+//! Settings of the job: one TOML file, then `SPANFLOW_<NAME>` in the environment, then `--set name=value`; later wins.
+//!
+//! Every setting is declared once, in `list.rs`. A name that no setting has is refused with the nearest one, a bad
+//! value with what was expected, both with where it was written.
+
+mod declare;
+mod list;
+mod load;
+mod reference;
+mod value;
+
+use std::collections::BTreeMap;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use declare::{Facts, Spec};
+pub use list::{SPECS, Settings};
+pub use load::{Inputs, Loaded, SettingsError};
+pub use reference::{effective, example, reference};
+pub use value::{ByteSize, InsertCompression, Layers, Properties, SettingValue, StartOffsets};
+
+impl Settings {
+    /// The settings that shape rows, by name: what an epoch log remembers, so that a mismatch can be named.
+    #[must_use]
+    pub fn shaping(&self) -> BTreeMap<String, String> {
+        SPECS
+            .iter()
+            .filter(|spec| spec.facts.shapes_rows)
+            .filter_map(|spec| Some((spec.name.to_owned(), self.get(spec.name)?)))
+            .collect()
+    }
+
+    /// Hash of [`Settings::shaping`]: equal hashes, epoch logs and records mean equal rows.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut text = String::new();
+        for (name, value) in self.shaping() {
+            // Lengths keep `a=b` + `c` apart from `a=bc`.
+            text.push_str(&format!("{}:{name}={}:{value}\n", name.len(), value.len()));
+        }
+        xxh3_64(text.as_bytes())
+    }
+
+    /// Checks what no single setting can tell by itself.
+    fn check(&self) -> Result<(), SettingsError> {
+        let conflict = |reason: &str| Err(SettingsError::Conflict(reason.to_owned()));
+        if self.dws_block_interval < self.epoch_interval {
+            return conflict(
+                "`dws_block_interval` must not be shorter than `epoch_interval`: a block ends with an epoch",
+            );
+        }
+        if self.anomaly_min_windows > self.anomaly_baseline_windows {
+            return conflict(
+                "`anomaly_min_windows` must not exceed `anomaly_baseline_windows`: no baseline would ever be long enough",
+            );
+        }
+        if self.spans_topic == self.documents_topic {
+            return conflict(
+                "`spans_topic` and `documents_topic` must differ: the topic tells how a record is read",
+            );
+        }
+        for output in [&self.dead_letter_topic, &self.alerts_topic] {
+            if output == &self.spans_topic || output == &self.documents_topic {
+                return conflict(
+                    "`dead_letter_topic` and `alerts_topic` must not be topics that the job reads: it would feed itself",
+                );
+            }
+        }
+        if !self.http_listen.ip().is_loopback() && self.http_token.is_empty() {
+            return Err(SettingsError::Conflict(format!(
+                "`http_listen` is {}, which others can reach: set a token in the environment as SPANFLOW_HTTP_TOKEN, or listen on 127.0.0.1",
+                self.http_listen
+            )));
+        }
+        if !(self.clickhouse_url.starts_with("http://")
+            || self.clickhouse_url.starts_with("https://"))
+        {
+            return Err(SettingsError::Conflict(format!(
+                "`clickhouse_url` is `{}`: expected an address that begins with `http://`",
+                self.clickhouse_url
+            )));
+        }
+        parse_fixed_offset(&self.document_time_zone)
+            .map(|_| ())
+            .map_err(SettingsError::Conflict)
+    }
+
+    /// Offset of [`Settings::document_time_zone`] from UTC, in seconds east.
+    #[must_use]
+    pub fn document_offset_seconds(&self) -> i32 {
+        parse_fixed_offset(&self.document_time_zone).unwrap_or(0)
+    }
+}
+
+/// `UTC`, `Z`, `+08:00` or `-0330` as seconds east of UTC.
+fn parse_fixed_offset(text: &str) -> Result<i32, String> {
+    if text == "UTC" || text == "Z" {
+        return Ok(0);
+    }
+    let offset = || {
+        let sign = match text.chars().next()? {
+            '+' => 1,
+            '-' => -1,
+            _ => return None,
+        };
+        let digits = text[1..].replacen(':', "", 1);
+        if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let (hours, minutes): (i32, i32) = (digits[..2].parse().ok()?, digits[2..].parse().ok()?);
+        (hours <= 14 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
+    };
+    offset().ok_or_else(|| {
+        format!("`document_time_zone` is `{text}`: expected `UTC` or an offset such as `+08:00`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_default_is_valid_and_within_its_range() {
+        let mut settings = Settings::default();
+        for spec in SPECS {
+            settings.set(spec.name, spec.default).unwrap();
+        }
+        assert_eq!(settings, Settings::default());
+        settings.check().unwrap();
+    }
+
+    #[test]
+    fn every_value_is_shown_as_it_can_be_read_again() {
+        let settings = Settings::default();
+        let mut copy = Settings::default();
+        for spec in SPECS {
+            copy.set(spec.name, &settings.get(spec.name).unwrap())
+                .unwrap();
+        }
+        assert_eq!(copy, settings);
+    }
+
+    #[test]
+    fn only_settings_that_shape_rows_change_the_hash() {
+        let base = Settings::default();
+        let changed = |name: &str, value: &str| {
+            let mut settings = base.clone();
+            settings.set(name, value).unwrap();
+            settings.hash()
+        };
+        assert_eq!(changed("workers", "7"), base.hash());
+        assert_eq!(changed("epoch_interval", "1s"), base.hash());
+        assert_ne!(changed("allowed_lateness", "2h"), base.hash());
+        assert_ne!(changed("top_n", "11"), base.hash());
+        // 60min and 1h are one duration.
+        assert_eq!(changed("allowed_lateness", "60min"), base.hash());
+    }
+
+    #[test]
+    fn values_out_of_range_say_the_range_in_their_own_unit() {
+        let mut settings = Settings::default();
+        let error = settings.set("epoch_interval", "1ms").unwrap_err();
+        assert_eq!(error, "expected a value from 10ms to 1min");
+        let error = settings.set("max_record_bytes", "1GiB").unwrap_err();
+        assert_eq!(error, "expected a value from 1KiB to 256MiB");
+    }
+
+    #[test]
+    fn a_server_that_others_can_reach_needs_a_token() {
+        let mut settings = Settings::default();
+        settings.set("http_listen", "0.0.0.0:8090").unwrap();
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.contains("SPANFLOW_HTTP_TOKEN"), "{error}");
+        settings.set("http_token", "secret").unwrap();
+        settings.check().unwrap();
+    }
+
+    #[test]
+    fn document_time_zones_are_utc_or_a_fixed_offset() {
+        assert_eq!(parse_fixed_offset("UTC"), Ok(0));
+        assert_eq!(parse_fixed_offset("+08:00"), Ok(28_800));
+        assert_eq!(parse_fixed_offset("-0330"), Ok(-12_600));
+        for text in ["Asia/Shanghai", "08:00", "+8", "+25:00", "+0８:00", ""] {
+            assert!(parse_fixed_offset(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What a worker has read of a partition and not yet released into an epoch.
+//!
+//! All bytes of a batch's records lie in one arena: one allocation a batch instead of three a record.
+
+use std::ops::Range;
+
+use super::{Record, RecordView, TopicPartition};
+
+/// A record's headers in order; a name may repeat. Most records have none, so they live outside the arena.
+pub type Headers = Vec<(String, Option<Vec<u8>>)>;
+
+/// One record of a [`Batch`]; the ranges point into the batch's arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSlot {
+    /// Offset within the partition.
+    pub offset: i64,
+    /// The record's own time in ms since 1970, -1 where it has none.
+    pub timestamp_ms: i64,
+    key: Option<Range<usize>>,
+    headers: Headers,
+    payload: Option<Range<usize>>,
+}
+
+/// Records of one partition in offset order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    arena: Vec<u8>,
+    slots: Vec<RecordSlot>,
+}
+
+/// A record borrowed from its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRef<'a> {
+    batch: &'a Batch,
+    slot: &'a RecordSlot,
+}
+
+impl<'a> RecordRef<'a> {
+    /// Offset within the partition.
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        self.slot.offset
+    }
+
+    /// The record's own time in ms since 1970, -1 where it has none.
+    #[must_use]
+    pub fn timestamp_ms(&self) -> i64 {
+        self.slot.timestamp_ms
+    }
+
+    /// Key bytes.
+    #[must_use]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.slot.key.clone().map(|r| &self.batch.arena[r])
+    }
+
+    /// Value bytes; `None` is a tombstone.
+    #[must_use]
+    pub fn payload(&self) -> Option<&'a [u8]> {
+        self.slot.payload.clone().map(|r| &self.batch.arena[r])
+    }
+
+    /// A copy of its own.
+    #[must_use]
+    pub fn to_record(&self) -> Record {
+        Record {
+            offset: self.offset(),
+            timestamp_ms: self.timestamp_ms(),
+            key: self.key().map(<[u8]>::to_vec),
+            headers: self.slot.headers.clone(),
+            payload: self.payload().map(<[u8]>::to_vec),
+        }
+    }
+
+    /// Headers in order.
+    #[must_use]
+    pub fn headers(&self) -> &'a Headers {
+        &self.slot.headers
+    }
+}
+
+impl<'a> From<RecordRef<'a>> for RecordView<'a> {
+    fn from(record: RecordRef<'a>) -> Self {
+        RecordView {
+            offset: record.offset(),
+            timestamp_ms: record.timestamp_ms(),
+            key: record.key(),
+            headers: record.headers(),
+            payload: record.payload(),
+        }
+    }
+}
+
+impl Batch {
+    /// Adds a record; offsets must ascend.
+    pub fn push(
+        &mut self,
+        offset: i64,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        headers: Headers,
+        payload: Option<&[u8]>,
+    ) {
+        debug_assert!(
+            self.slots.last().is_none_or(|last| last.offset < offset),
+            "offsets ascend within a partition"
+        );
+        let key = key.map(|bytes| self.store(bytes));
+        let payload = payload.map(|bytes| self.store(bytes));
+        self.slots.push(RecordSlot {
+            offset,
+            timestamp_ms,
+            key,
+            headers,
+            payload,
+        });
+    }
+
+    /// Adds an owned record.
+    pub fn push_record(&mut self, record: Record) {
+        let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
+        self.push(
+            record.offset,
+            record.timestamp_ms,
+            key,
+            record.headers,
+            payload,
+        );
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        start..self.arena.len()
+    }
+
+    /// The records in offset order.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
+        self.slots
+            .iter()
+            .map(|slot| RecordRef { batch: self, slot })
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Bytes of keys, headers and payloads held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Splits off the records at and above `offset`. Only the shorter, newer part is copied.
+    fn split_off_from(&mut self, offset: i64) -> Batch {
+        let at = self.slots.partition_point(|slot| slot.offset < offset);
+        let mut rest = Batch::default();
+        for slot in &self.slots[at..] {
+            let record = RecordRef { batch: self, slot };
+            rest.push(
+                slot.offset,
+                slot.timestamp_ms,
+                record.key(),
+                slot.headers.clone(),
+                record.payload(),
+            );
+        }
+        self.slots.truncate(at);
+        rest
+    }
+}
+
+/// One partition's unreleased records.
+#[derive(Debug)]
+pub struct PartitionBuffer {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Offset of the next record to read: all records below it have been read.
+    pub position: i64,
+    held: Batch,
+}
+
+impl PartitionBuffer {
+    /// An empty buffer at a position.
+    #[must_use]
+    pub fn new(partition: TopicPartition, position: i64) -> Self {
+        Self {
+            partition,
+            position,
+            held: Batch::default(),
+        }
+    }
+
+    /// The batch that takes the next records; the caller moves [`Self::position`] along.
+    pub fn held(&mut self) -> &mut Batch {
+        &mut self.held
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Records held.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Takes the records below `next_offset`, which must have been reached.
+    pub fn release(&mut self, next_offset: i64) -> Batch {
+        debug_assert!(self.position >= next_offset, "released only what was read");
+        let rest = self.held.split_off_from(next_offset);
+        std::mem::replace(&mut self.held, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer_with(offsets: &[i64]) -> PartitionBuffer {
+        let tp = TopicPartition {
+            topic: "t".into(),
+            partition: 0,
+        };
+        let mut buffer = PartitionBuffer::new(tp, 0);
+        for &offset in offsets {
+            let payload = offset.to_string();
+            let headers = vec![("h".to_owned(), Some(b"v".to_vec()))];
+            buffer
+                .held()
+                .push(offset, 7, None, headers, Some(payload.as_bytes()));
+            buffer.position = offset + 1;
+        }
+        buffer
+    }
+
+    fn contents(batch: &Batch) -> Vec<(i64, Vec<u8>)> {
+        batch
+            .records()
+            .map(|r| (r.offset(), r.payload().unwrap_or_default().to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn release_takes_what_lies_below_the_cut_and_keeps_the_rest() {
+        let mut buffer = buffer_with(&[3, 4, 9]);
+        let first = buffer.release(9);
+        assert_eq!(
+            contents(&first),
+            vec![(3, b"3".to_vec()), (4, b"4".to_vec())]
+        );
+        let second = buffer.release(10);
+        assert_eq!(contents(&second), vec![(9, b"9".to_vec())]);
+        assert_eq!(second.records().next().map(|r| r.headers().len()), Some(1));
+        assert_eq!(buffer.bytes(), 0);
+    }
+
+    #[test]
+    fn a_cut_inside_an_offset_gap_is_fine() {
+        let mut buffer = buffer_with(&[3, 9]);
+        assert_eq!(buffer.release(5).len(), 1);
+        assert_eq!(buffer.records(), 1);
+    }
+}
