@@ -1,0 +1,74 @@
+# What a person types. `make` alone explains itself.
+#
+# Variables given on the command line or in the environment reach the recipes as environment variables, so that a value
+# with quotes or spaces, such as Q="SELECT 'a b'", needs no care here.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := target/release
+export SPANFLOW_HOME SPANFLOW_CACHE YES Q ID DIR
+
+.PHONY: help
+help: ## Explain the targets
+	@echo "Spanflow: every step that an AI agent takes, through Kafka and a Rust dataflow, into ClickHouse."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "Variables:"
+	@echo "  DURATION=N        demo ends by itself after N seconds and holds what landed against what was sent"
+	@echo "  AGENTS=N          sessions of simulated agents at a time (40); 0 starts none"
+	@echo "  SEED=N            seed of the simulated agents (another one each time)"
+	@echo "  YES=1             install missing Debian packages without asking (as root that is the default)"
+	@echo "  Q=\"SELECT ...\"    the query of \`make query\`"
+	@echo "  ID=...            the trace of \`make trace\`: 32 hex digits, or latest"
+	@echo "  DIR=...           the new folder of \`make record\`"
+	@echo "  RUNS=N            runs of each measurement of \`make bench\` (3)"
+	@echo "  SPANFLOW_HOME     folder of the demo's data (.spanflow in the checkout)"
+	@echo "  SPANFLOW_CACHE    folder of downloads (~/.cache/spanflow)"
+
+.PHONY: setup
+setup: ## Check that this machine has what is needed, and bring missing Debian packages
+	@dev/setup.sh
+
+.PHONY: build
+build: setup ## Build the binaries, and download what a local system needs meanwhile
+	@dev/build.sh
+
+.PHONY: demo
+demo: build ## Run the whole product on this machine, with simulated agents, until Ctrl-C
+	@$(BIN)/dev demo $(if $(DURATION),--duration $(DURATION)) $(if $(AGENTS),--agents $(AGENTS)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: clean-demo
+clean-demo: ## Remove the demo's data; refused while it runs
+	@test -x $(BIN)/dev || cargo build --release --locked -p dev
+	@$(BIN)/dev clean
+
+.PHONY: query
+query: ## Ask the running warehouse: make query Q="SELECT ... FROM dws_step_1m_latest"
+	@test -n "$$Q" || { echo "error: no query: make query Q=\"SELECT count() FROM dwd_span\"" >&2; exit 1; }
+	@dev/with-demo.sh $(BIN)/warehouse query "$$Q"
+
+.PHONY: trace
+trace: ## Print a trace as a tree with times: make trace ID=latest
+	@dev/with-demo.sh $(BIN)/warehouse trace "$${ID:-latest}"
+
+.PHONY: reconcile
+reconcile: ## Hold the counts of every layer against each other
+	@dev/with-demo.sh $(BIN)/warehouse reconcile
+
+.PHONY: record
+record: ## Copy what Kafka has into a recording: make record DIR=my-case
+	@test -n "$$DIR" || { echo "error: no folder: make record DIR=my-case" >&2; exit 1; }
+	@dev/with-demo.sh $(BIN)/stream-job record --out "$$DIR"
+
+.PHONY: test
+test: setup ## Run every test: Rust, Python, integration with a real Kafka and warehouse
+	@dev/test.sh
+
+.PHONY: lint
+lint: ## Run every check that needs no running system
+	@dev/lint.sh
+
+.PHONY: bench
+bench: build ## Measure throughput, memory and delay on this machine (about 20 minutes)
+	@$(BIN)/dev bench $(if $(RUNS),--runs $(RUNS))
