@@ -1,1 +1,0 @@
-//! Recordings: a folder of partitions with offsets.
