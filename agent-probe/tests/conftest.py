@@ -11,8 +11,22 @@ import pytest
 from recorded import Read, Sent, read, record, spans_of
 
 FLAGS = (
-    "--seed", "7", "--total-sessions", "240", "--sessions", "60", "--rate", "300", "--error-rate", "0.08",
-    "--loop-rate", "0.1", "--orphan-rate", "0.03", "--duplicate-rate", "0.05",
+    "--seed",
+    "7",
+    "--total-sessions",
+    "240",
+    "--sessions",
+    "60",
+    "--rate",
+    "300",
+    "--error-rate",
+    "0.08",
+    "--loop-rate",
+    "0.1",
+    "--orphan-rate",
+    "0.03",
+    "--duplicate-rate",
+    "0.05",
 )
 
 

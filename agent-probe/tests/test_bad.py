@@ -20,7 +20,9 @@ def _spans(made: bad.Bad) -> list[tuple[bytes, bytes, int, int]]:
     request = ExportTraceServiceRequest.FromString(made.record.payload)
     return [
         (span.trace_id, span.span_id, span.start_time_unix_nano, span.end_time_unix_nano)
-        for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
     ]
 
 

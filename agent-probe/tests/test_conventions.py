@@ -15,36 +15,58 @@ from recorded import read as read_recording
 
 KEYS: dict[tuple[str, str], dict[str, Any]] = {
     ("travel-planner", "think"): {
-        "agent.step.type": "think", "gen_ai.request.model": "qwen-max", "session.id": str, "user.id": str,
-        "gen_ai.usage.input_tokens": int, "agent.cost_usd": float, "gen_ai.output.messages": str,
+        "agent.step.type": "think",
+        "gen_ai.request.model": "qwen-max",
+        "session.id": str,
+        "user.id": str,
+        "gen_ai.usage.input_tokens": int,
+        "agent.cost_usd": float,
+        "gen_ai.output.messages": str,
     },
     ("travel-planner", "act "): {"gen_ai.tool.name": str, "gen_ai.tool.call.arguments": str},
     ("travel-planner", "response"): {"agent.step.type": "response", "agent.output": str},
     ("support-desk", "ChatOpenAI"): {
-        "openinference.span.kind": "LLM", "llm.model_name": "gpt-4o-mini-2024-07-18", "llm.token_count.prompt": int,
-        "llm.token_count.completion": int, "llm.input_messages.0.message.role": "system", "session.id": str,
-        "llm.output_messages.0.message.content": str, "llm.cost.total": float, "input.value": str,
+        "openinference.span.kind": "LLM",
+        "llm.model_name": "gpt-4o-mini-2024-07-18",
+        "llm.token_count.prompt": int,
+        "llm.token_count.completion": int,
+        "llm.input_messages.0.message.role": "system",
+        "session.id": str,
+        "llm.output_messages.0.message.content": str,
+        "llm.cost.total": float,
+        "input.value": str,
     },
     ("support-desk", "AgentExecutor"): {"openinference.span.kind": "AGENT", "input.value": str, "user.id": str},
     ("support-desk", "lookup_order"): {"openinference.span.kind": "TOOL", "tool.name": "lookup_order"},
     ("research-assistant", "chat "): {
-        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.conversation.id": str,
-        "gen_ai.usage.output_tokens": int, "gen_ai.response.finish_reasons": list, "gen_ai.input.messages": str,
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "anthropic",
+        "gen_ai.conversation.id": str,
+        "gen_ai.usage.output_tokens": int,
+        "gen_ai.response.finish_reasons": list,
+        "gen_ai.input.messages": str,
     },
     ("research-assistant", "execute_tool "): {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.result": str},
     ("research-assistant", "create_agent "): {"gen_ai.operation.name": "create_agent", "gen_ai.agent.name": str},
     ("trip-concierge", "invoke_workflow "): {"gen_ai.operation.name": "invoke_workflow"},
     ("code-reviewer", "openai.chat"): {
-        "gen_ai.operation.name": "chat", "traceloop.association.properties.session_id": str,
-        "gen_ai.usage.input_tokens": int, "gen_ai.is_streaming": bool,
+        "gen_ai.operation.name": "chat",
+        "traceloop.association.properties.session_id": str,
+        "gen_ai.usage.input_tokens": int,
+        "gen_ai.is_streaming": bool,
     },
     ("code-reviewer", "read_file.tool"): {
-        "traceloop.span.kind": "tool", "traceloop.entity.name": "read_file", "traceloop.entity.input": str,
+        "traceloop.span.kind": "tool",
+        "traceloop.entity.name": "read_file",
+        "traceloop.entity.input": str,
     },
     ("code-reviewer", "code-reviewer.workflow"): {"traceloop.span.kind": "workflow"},
     ("data-analyst", "openai.chat"): {
-        "llm.request.type": "chat", "gen_ai.prompt.0.role": "system", "gen_ai.completion.0.content": str,
-        "gen_ai.usage.prompt_tokens": int, "llm.usage.total_tokens": int,
+        "llm.request.type": "chat",
+        "gen_ai.prompt.0.role": "system",
+        "gen_ai.completion.0.content": str,
+        "gen_ai.usage.prompt_tokens": int,
+        "llm.usage.total_tokens": int,
     },
 }
 
@@ -52,8 +74,10 @@ KEYS: dict[tuple[str, str], dict[str, Any]] = {
 @pytest.mark.parametrize(("service", "name"), KEYS, ids=lambda value: str(value).strip())
 def test_successful_spans_have_the_attributes_of_their_package(run: Run, service: str, name: str) -> None:
     found = [
-        sent for sent in run.spans
-        if sent.service == service and sent.span.name.startswith(name)
+        sent
+        for sent in run.spans
+        if sent.service == service
+        and sent.span.name.startswith(name)
         and sent.span.status.code != Status.STATUS_CODE_ERROR
     ]
     assert found

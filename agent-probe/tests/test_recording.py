@@ -50,8 +50,13 @@ def test_keyed_records_of_one_key_share_a_partition(run: Run) -> None:
 def test_frame_is_laid_out_as_documented() -> None:
     made = frame(3, Record("otlp_spans", None, (("h", b"v"),), b"abc", 5))
     body = (
-        (3).to_bytes(8, "little") + (5).to_bytes(8, "little") + b"\xff\xff\xff\xff" + b"\x01\0\0\0"
-        + b"\x01\0\0\0h" + b"\x01\0\0\0v" + b"\x03\0\0\0abc"
+        (3).to_bytes(8, "little")
+        + (5).to_bytes(8, "little")
+        + b"\xff\xff\xff\xff"
+        + b"\x01\0\0\0"
+        + b"\x01\0\0\0h"
+        + b"\x01\0\0\0v"
+        + b"\x03\0\0\0abc"
     )
     assert made[:4] == len(body).to_bytes(4, "little")
     assert made[8:] == body

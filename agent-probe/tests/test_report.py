@@ -13,12 +13,22 @@ from conftest import Run
 from recorded import Sent, read, record, spans_of
 
 _OPENINFERENCE = {
-    "AGENT": "session", "LLM": "think", "TOOL": "act", "EMBEDDING": "embedding", "RETRIEVER": "retrieval",
-    "RERANKER": "rerank", "GUARDRAIL": "guardrail",
+    "AGENT": "session",
+    "LLM": "think",
+    "TOOL": "act",
+    "EMBEDDING": "embedding",
+    "RETRIEVER": "retrieval",
+    "RERANKER": "rerank",
+    "GUARDRAIL": "guardrail",
 }
 _GENAI = {
-    "chat": "think", "execute_tool": "act", "invoke_agent": "session", "invoke_workflow": "session",
-    "create_agent": "other", "embeddings": "embedding", "retrieval": "retrieval",
+    "chat": "think",
+    "execute_tool": "act",
+    "invoke_agent": "session",
+    "invoke_workflow": "session",
+    "create_agent": "other",
+    "embeddings": "embedding",
+    "retrieval": "retrieval",
 }
 _OPENLLMETRY = {"workflow": "session", "agent": "session", "task": "chain", "tool": "act"}
 
@@ -121,9 +131,7 @@ def test_cost_equals_the_attributes_written(run: Run) -> None:
 
 def test_orphans_are_spans_whose_parent_was_never_sent(run: Run) -> None:
     ids = {(sent.trace, sent.span.span_id) for sent in run.spans}
-    orphans = sum(
-        1 for one in run.spans if one.span.parent_span_id and (one.trace, one.span.parent_span_id) not in ids
-    )
+    orphans = sum(1 for one in run.spans if one.span.parent_span_id and (one.trace, one.span.parent_span_id) not in ids)
     assert orphans == run.report["spans"]["orphans"] > 0
 
 

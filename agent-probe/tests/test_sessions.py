@@ -38,9 +38,14 @@ def test_turns_go_think_act_observe_and_end_with_a_response(agent: Agent) -> Non
             assert kinds[0] == "think"
             assert kinds[-2:] == ["think", "response"]
             for before, after in itertools.pairwise(kinds):
-                assert after in {
-                    "think": ("act", "response"), "act": ("act", "observe"), "observe": ("observe", "think"),
-                }[before]
+                assert (
+                    after
+                    in {
+                        "think": ("act", "response"),
+                        "act": ("act", "observe"),
+                        "observe": ("observe", "think"),
+                    }[before]
+                )
 
 
 @pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)

@@ -34,19 +34,32 @@ def test_varints_equal_the_official_encoding(number: int) -> None:
 
 def test_a_whole_span_equals_the_official_encoding() -> None:
     official = Span(
-        trace_id=b"t" * 16, span_id=b"s" * 8, parent_span_id=b"p" * 8, name="think", kind=Span.SPAN_KIND_CLIENT,
-        start_time_unix_nano=5, end_time_unix_nano=9, flags=0x101,
+        trace_id=b"t" * 16,
+        span_id=b"s" * 8,
+        parent_span_id=b"p" * 8,
+        name="think",
+        kind=Span.SPAN_KIND_CLIENT,
+        start_time_unix_nano=5,
+        end_time_unix_nano=9,
+        flags=0x101,
         attributes=[KeyValue(key="k", value=AnyValue(string_value="v"))],
         events=[
             Span.Event(
-                time_unix_nano=8, name="exception",
+                time_unix_nano=8,
+                name="exception",
                 attributes=[KeyValue(key="exception.type", value=AnyValue(string_value="E"))],
             )
         ],
         status=Status(code=Status.STATUS_CODE_ERROR, message="failed"),
     )
     made = wire.span(
-        b"t" * 16, b"s" * 8, b"p" * 8, "think", wire.CLIENT, 5, 9,
+        b"t" * 16,
+        b"s" * 8,
+        b"p" * 8,
+        "think",
+        wire.CLIENT,
+        5,
+        9,
         attributes=wire.span_attributes([("k", "v")]),
         events=wire.exception_event(8, [("exception.type", "E")]),
         state=wire.status(wire.ERROR, "failed"),

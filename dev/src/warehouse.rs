@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -48,6 +48,8 @@ impl Warehouse {
     pub fn fetch() -> Result<()> {
         let status = Command::new(paths::binary("warehouse")?)
             .arg("fetch")
+            // It says there where the engine is, which is of no use here.
+            .stdout(Stdio::null())
             .status()
             .context("run `warehouse fetch`")?;
         if !status.success() {

@@ -23,7 +23,10 @@ pub struct ClientOptions {
     /// Database
     #[arg(long, env = "CLICKHOUSE_DATABASE", default_value = "spanflow")]
     pub database: String,
-    /// Token (the password of user `default`); empty when the server asks for none
+    /// User to log in as
+    #[arg(long, env = "CLICKHOUSE_USER", default_value = "default")]
+    pub user: String,
+    /// Token (the user's password); empty when the server asks for none
     #[arg(
         long,
         env = "CLICKHOUSE_TOKEN",
@@ -86,8 +89,8 @@ impl Client {
         if !options.database.is_empty() {
             http = http.with_database(&options.database);
         }
-        if !options.token.is_empty() {
-            http = http.with_user("default").with_password(&options.token);
+        if !options.token.is_empty() || options.user != "default" {
+            http = http.with_user(&options.user).with_password(&options.token);
         }
         Self {
             http,
@@ -315,6 +318,7 @@ mod tests {
         let options = ClientOptions {
             url: "http://127.0.0.1:1".into(),
             database: "d".into(),
+            user: "default".into(),
             token: String::new(),
         };
         let error = Client::new(&options).version().await.unwrap_err();

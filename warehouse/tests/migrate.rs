@@ -13,6 +13,7 @@ fn at(server: &Server, database: &str) -> ClientOptions {
     ClientOptions {
         url: server.url(),
         database: database.into(),
+        user: "default".into(),
         token: String::new(),
     }
 }

@@ -14,6 +14,7 @@ async fn migrated() -> Server {
     let options = ClientOptions {
         url: server.url(),
         database: "spanflow".into(),
+        user: "default".into(),
         token: String::new(),
     };
     migrate(&options, &MigrateOptions::default()).await.unwrap();

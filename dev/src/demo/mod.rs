@@ -8,8 +8,9 @@ mod summary;
 mod supervise;
 mod tables;
 
+use std::collections::VecDeque;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -31,6 +32,8 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(120);
 /// How long the last of this run may take to land once the agents have ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(120);
 const TICK: Duration = Duration::from_secs(1);
+/// Rates are over so long: spans land by epochs, so that a second's worth jumps.
+const RATE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Spans that an agent's session sends in a second: a few times faster than a real one, so that the first ends soon.
 const SPANS_PER_SESSION_SECOND: f64 = 3.0;
@@ -133,6 +136,8 @@ struct Demo {
     supervisor: Supervisor,
     before: Counts,
     began: Instant,
+    /// Wall clock at that time, ms since 1970.
+    began_unix_ms: u128,
     duration: Option<Duration>,
     trace_shown: bool,
 }
@@ -165,6 +170,7 @@ impl Demo {
             supervisor: Supervisor::default(),
             before,
             began: Instant::now(),
+            began_unix_ms: unix_time()?.as_millis(),
             duration: options.duration,
             trace_shown: false,
         })
@@ -172,7 +178,7 @@ impl Demo {
 
     /// Shows what happens until the time is over or somebody interrupts.
     fn watch(&mut self, screen: &mut Screen) -> Result<()> {
-        let mut before: Option<(Instant, Summary)> = None;
+        let mut history: VecDeque<(Instant, Summary)> = VecDeque::new();
         let mut next = Instant::now() + TICK;
         while !wait::interrupted() && self.duration.is_none_or(|d| self.began.elapsed() < d) {
             thread::sleep(next.saturating_duration_since(Instant::now()).min(TICK));
@@ -183,18 +189,19 @@ impl Demo {
             self.supervise(screen)?;
             match Summary::ask(&self.system.sql(), &self.system.job) {
                 Ok(summary) => {
-                    let seconds = before
-                        .as_ref()
-                        .map_or(1.0, |(at, _)| at.elapsed().as_secs_f64());
-                    let elapsed = self.began.elapsed().as_secs();
-                    let old = before.as_ref().map(|(_, summary)| summary);
-                    screen.draw(&summary.lines(old, seconds, elapsed));
-                    before = Some((Instant::now(), summary));
+                    while history.len() > 1 && history[0].0.elapsed() > RATE_PERIOD {
+                        history.pop_front();
+                    }
+                    let before = history
+                        .front()
+                        .map(|(at, summary)| (summary, at.elapsed().as_secs_f64()));
+                    screen.draw(&summary.lines(before, self.began.elapsed().as_secs()));
+                    history.push_back((Instant::now(), summary));
                 }
                 Err(error) => screen.draw(&[format!("no numbers just now: {error:#}")]),
             }
             if !self.trace_shown {
-                self.show_first_trace(screen)?;
+                self.show_first_trace(screen);
             }
         }
         Ok(())
@@ -215,22 +222,28 @@ impl Demo {
     }
 
     /// The first session that ended since the start, as a tree.
-    fn show_first_trace(&mut self, screen: &mut Screen) -> Result<()> {
-        let ended = self.system.sql().number(
-            "SELECT count() FROM dwd_span
-             WHERE step_type = 'session' AND parent_span_id = ''
-               AND _epoch <= (SELECT max(epoch) FROM ops_epoch)",
-        );
-        // Asked again in a second when the warehouse is away.
-        if ended.unwrap_or(0) == 0 {
-            return Ok(());
-        }
+    fn show_first_trace(&mut self, screen: &mut Screen) {
+        // One that has its root, which is exported last, and enough steps to be worth a look.
+        let finished = self.system.sql().text(&format!(
+            "SELECT trace_id
+             FROM dwd_span
+             WHERE _epoch <= (SELECT max(epoch) FROM ops_epoch) AND ingest_time >= fromUnixTimestamp64Milli({})
+             GROUP BY trace_id
+             HAVING countIf(parent_span_id = '' AND step_type = 'session') > 0 AND count() >= 4
+             ORDER BY max(end_time)
+             LIMIT 1
+             FORMAT TabSeparated",
+            self.began_unix_ms
+        ));
+        // Asked again in a second when there is none yet or the warehouse is away.
+        let Some(id) = finished.ok().filter(|id| !id.is_empty()) else {
+            return;
+        };
         self.trace_shown = true;
-        match self.system.warehouse.run(&["trace", "latest"]) {
-            Ok(tree) => screen.say(&format!("\nThe newest finished session:\n\n{tree}")),
+        match self.system.warehouse.run(&["trace", id.trim()]) {
+            Ok(tree) => screen.say(&format!("\nThe first finished session:\n\n{tree}")),
             Err(error) => screen.say(&format!("{error:#}")),
         }
-        Ok(())
     }
 
     /// Ends everything in order.
@@ -260,8 +273,8 @@ impl Demo {
         }
         let sql = self.system.sql();
         screen.say(&format!(
-            "\nSteps by agent and kind (dws_step_1m_latest):\n{}",
-            match tables::steps(&sql)?.trim_end() {
+            "\nSteps by agent (dws_step_1m_latest):\n{}",
+            match tables::agents(&sql)?.trim_end() {
                 "" => "  none",
                 table => table,
             }
@@ -322,10 +335,7 @@ fn start_agents(options: &DemoOptions, sessions: u32, system: &System) -> Result
     let seed = match options.seed {
         Some(seed) => seed,
         // Another one each time: the same spans again would only be dropped as copies.
-        None => std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .context("the clock is before 1970")?
-            .as_secs(),
+        None => unix_time()?.as_secs(),
     };
     Simulator::start(&SimulatorOptions {
         bootstrap: system.kafka.bootstrap(),
@@ -335,6 +345,12 @@ fn start_agents(options: &DemoOptions, sessions: u32, system: &System) -> Result
         seed,
         arguments: Vec::new(),
     })
+}
+
+fn unix_time() -> Result<Duration> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")
 }
 
 fn facts(system: &System, agents: Option<&Simulator>) -> Facts {

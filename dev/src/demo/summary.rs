@@ -67,9 +67,9 @@ impl Summary {
         Ok(summary)
     }
 
-    /// As lines; `before` is the summary of a second ago.
-    pub(super) fn lines(&self, before: Option<&Self>, seconds: f64, elapsed_s: u64) -> Vec<String> {
-        let rate = before.map_or(0.0, |before| {
+    /// As lines; `before` is an earlier summary and how many seconds ago it was.
+    pub(super) fn lines(&self, before: Option<(&Self, f64)>, elapsed_s: u64) -> Vec<String> {
+        let rate = before.map_or(0.0, |(before, seconds)| {
             (self.spans_in() as f64 - before.spans_in() as f64).max(0.0) / seconds
         });
         let delay = if self.delay_spans == 0 {
@@ -150,7 +150,7 @@ mod tests {
             in_flight: 100,
             ..Summary::default()
         };
-        let lines = now.lines(Some(&before), 2.0, 5);
+        let lines = now.lines(Some((&before, 2.0)), 5);
         assert!(lines[0].contains("spans in 1,100  (100/s)"), "{}", lines[0]);
     }
 }

@@ -8,23 +8,24 @@ use crate::warehouse::DATABASE;
 
 use super::summary::grouped;
 
-/// Steps by agent and kind, over all windows.
-pub(super) fn steps(sql: &Sql) -> Result<String> {
+/// Every agent's steps over all windows. Tokens are those of think steps: others may repeat their children's.
+pub(super) fn agents(sql: &Sql) -> Result<String> {
     sql.text(
         "SELECT
              agent,
-             step_type,
              sum(count) AS steps,
              sum(errors) AS failed,
-             round(sum(duration_sum_us) / sum(count) / 1000) AS mean_ms,
-             round(spanflow_quantile(0.95, sumMap(duration_buckets)) / 1000) AS p95_ms,
-             sum(input_tokens) AS tokens_in,
-             sum(output_tokens) AS tokens_out,
+             sumIf(count, step_type = 'think') AS think,
+             round(spanflow_quantile(0.95, sumMapIf(duration_buckets, step_type = 'think')) / 1000) AS think_p95_ms,
+             sumIf(count, step_type = 'act') AS act,
+             round(spanflow_quantile(0.95, sumMapIf(duration_buckets, step_type = 'act')) / 1000) AS act_p95_ms,
+             sumIf(input_tokens, step_type = 'think') AS tokens_in,
+             sumIf(output_tokens, step_type = 'think') AS tokens_out,
              round(sum(cost_nanousd) / 1e9, 4) AS usd
          FROM dws_step_1m_latest
-         GROUP BY agent, step_type
-         ORDER BY agent, steps DESC
-         LIMIT 40
+         GROUP BY agent
+         ORDER BY steps DESC
+         LIMIT 20
          SETTINGS output_format_pretty_color = 0, output_format_pretty_row_numbers = 0
          FORMAT PrettyCompactMonoBlock",
     )

@@ -1,9 +1,13 @@
 //! Anomaly flags: a closed window against the key's own last windows, and loops in sessions.
 //!
 //! A flag opens with the first anomalous window, is updated while the windows after it are anomalous too, and resolves
-//! with the first one that is not. Its id comes from the detector, the key and the opening window, so a replay gives the
-//! same flags. The baseline takes only windows that were not flagged themselves, unless none of the last ones was
-//! normal: a new level becomes normal in the end.
+//! with the first one that is not, or when its key falls silent. Its id comes from the detector, the key and the opening
+//! window, so a replay gives the same flags. The baseline takes only windows that were not flagged themselves. When too
+//! few of those are left, nothing is flagged until the new level has filled the baseline: it becomes normal in the end.
+//!
+//! A window fires again when late spans correct it and when it becomes final. It is judged again only if its numbers
+//! have changed and the baseline still holds it. A correction of an older window never resolves a flag that later
+//! windows carry, and one that makes an older window anomalous gives a flag that is over already.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::detector::{ErrorCount, Verdict, error_rate, latency, rounded};
+use super::detector::{ErrorCount, Latency, Verdict, error_rate, latency, rounded};
 use super::session::Loop;
 use super::trace::SessionKey;
 use super::window::{FiredWindow, MINUTE_S, StepKey, WindowKind};
@@ -114,10 +118,19 @@ impl Detector {
 #[derive(Clone, Copy, Debug)]
 struct Past {
     errors: ErrorCount,
-    p95_us: u64,
+    latency: Latency,
     /// Whether each detector flagged it.
     flagged: [bool; 2],
 }
+
+impl Past {
+    fn has_numbers_of(&self, other: &Past) -> bool {
+        (self.errors, self.latency) == (other.errors, other.latency)
+    }
+}
+
+/// The flags of one block by id, each as it stands in the end.
+type Flags = BTreeMap<String, Flag>;
 
 #[derive(Default)]
 struct KeyHistory {
@@ -142,42 +155,57 @@ impl Anomalies {
         }
     }
 
-    /// Judges the windows of one block that have closed, oldest first, and those that late spans have corrected.
-    pub fn judge(&mut self, mut fired: Vec<FiredWindow>) -> Vec<Flag> {
+    /// Judges the windows of one block that have closed, oldest first, and those that late spans have corrected. Then
+    /// forgets the keys whose last window starts before `oldest_s`, which resolves their open flags. Of each flag it tells
+    /// only how it stands in the end: the table keeps one row of a flag and block.
+    pub fn judge(&mut self, mut fired: Vec<FiredWindow>, oldest_s: i64) -> Vec<Flag> {
         fired.retain(|window| window.kind == WindowKind::Minute && window.closed);
         fired.sort_by(|a, b| (&a.key, a.start_s).cmp(&(&b.key, b.start_s)));
         let rules = self.rules;
-        let mut flags = Vec::new();
+        let mut flags = BTreeMap::new();
         for window in fired {
             let history = self.keys.entry(window.key.clone()).or_default();
             history.judge(&rules, &window, &mut flags);
         }
-        flags
+        self.forget_before(oldest_s, &mut flags);
+        flags.into_values().collect()
     }
 
-    /// Forgets keys whose last window lies further back than the baseline reaches.
-    pub fn forget_before(&mut self, start_s: i64) {
+    fn forget_before(&mut self, oldest_s: i64, flags: &mut Flags) {
         self.keys.retain(|_, history| {
-            let last = history
-                .windows
-                .last_key_value()
-                .map_or(i64::MIN, |(&start, _)| start);
-            last >= start_s || history.open.iter().any(Option::is_some)
+            let last = history.windows.last_key_value();
+            let is_kept = last.is_some_and(|(&start, _)| start >= oldest_s);
+            if !is_kept {
+                for mut flag in history.open.iter_mut().filter_map(Option::take) {
+                    flag.state = FlagState::Resolved;
+                    flags.insert(flag.anomaly_id.clone(), flag);
+                }
+            }
+            is_kept
         });
     }
 }
 
 impl KeyHistory {
-    fn judge(&mut self, rules: &AnomalyRules, window: &FiredWindow, flags: &mut Vec<Flag>) {
+    fn judge(&mut self, rules: &AnomalyRules, window: &FiredWindow, flags: &mut Flags) {
         let sums = &window.sums;
         let mut seen = Past {
             errors: ErrorCount {
                 errors: sums.errors,
                 count: sums.count,
             },
-            p95_us: sums.buckets.quantile(0.95),
+            latency: Latency {
+                p50_us: sums.buckets.quantile(0.5),
+                p95_us: sums.buckets.quantile(0.95),
+            },
             flagged: [false; 2],
         };
+        let before = self.windows.get(&window.start_s).copied();
+        if self.is_forgotten(rules, window.start_s)
+            || before.is_some_and(|before| before.has_numbers_of(&seen))
+        {
+            return;
+        }
         let is_newest = self
             .windows
             .last_key_value()
@@ -185,12 +213,29 @@ impl KeyHistory {
         for (at, detector) in Detector::ALL.into_iter().enumerate() {
             let judged = self.test(rules, detector, at, window.start_s, &seen);
             seen.flagged[at] = judged.is_some();
-            self.follow(rules, detector, at, window, is_newest, judged, flags);
+            let fresh =
+                judged.map(|(verdict, behind)| new_flag(rules, detector, window, verdict, behind));
+            let was_flagged = before.is_some_and(|before| before.flagged[at]);
+            let told = if is_newest {
+                self.follow(at, window.start_s + MINUTE_S, fresh)
+            } else {
+                self.correct(at, window.start_s, was_flagged, fresh)
+            };
+            flags.extend(told.map(|flag| (flag.anomaly_id.clone(), flag)));
         }
         self.windows.insert(window.start_s, seen);
         while self.windows.len() > rules.baseline_windows + 1 {
             self.windows.pop_first();
         }
+    }
+
+    /// Whether a window lies before those that the baseline holds.
+    fn is_forgotten(&self, rules: &AnomalyRules, start_s: i64) -> bool {
+        self.windows.len() > rules.baseline_windows
+            && self
+                .windows
+                .first_key_value()
+                .is_some_and(|(&first, _)| start_s < first)
     }
 
     /// The verdict where the window is anomalous, with the number of windows behind it.
@@ -202,25 +247,22 @@ impl KeyHistory {
         start_s: i64,
         seen: &Past,
     ) -> Option<(Verdict, usize)> {
-        let recent = || {
-            self.windows
-                .range(..start_s)
-                .rev()
-                .take(rules.baseline_windows)
-                .map(|(_, past)| past)
-        };
-        let normal: Vec<&Past> = recent().filter(|past| !past.flagged[at]).collect();
-        let past = if normal.is_empty() {
-            recent().collect()
-        } else {
-            normal
-        };
+        let recent = self.windows.range(..start_s).rev();
+        let past: Vec<&Past> = recent
+            .take(rules.baseline_windows)
+            .map(|(_, past)| past)
+            .filter(|past| !past.flagged[at])
+            .collect();
         if past.len() < rules.min_windows || seen.errors.count < rules.min_count {
             return None;
         }
         let verdict = match detector {
             Detector::ErrorRate => error_rate(seen.errors, past.iter().map(|past| past.errors)),
-            Detector::LatencyP95 => latency(seen.p95_us, past.iter().map(|past| past.p95_us)),
+            Detector::LatencyP95 => latency(
+                seen.latency,
+                seen.errors.count,
+                past.iter().map(|past| past.latency),
+            ),
         };
         let stands_out = match detector {
             Detector::ErrorRate => {
@@ -235,54 +277,48 @@ impl KeyHistory {
         stands_out.then_some((verdict, past.len()))
     }
 
-    /// Opens, updates or resolves the detector's flag.
-    #[allow(clippy::too_many_arguments)]
-    fn follow(
-        &mut self,
-        rules: &AnomalyRules,
-        detector: Detector,
-        at: usize,
-        window: &FiredWindow,
-        is_newest: bool,
-        judged: Option<(Verdict, usize)>,
-        flags: &mut Vec<Flag>,
-    ) {
-        let end_s = window.start_s + MINUTE_S;
-        let belongs = |flag: &Flag| {
-            flag.window_start_s <= window.start_s && window.start_s <= flag.window_end_s
-        };
-        let open = self.open[at].take();
-        let (flag, still_open) = match (open, judged) {
-            (None, None) => return,
-            (Some(flag), _) if !is_newest && !belongs(&flag) => {
-                // A correction of a window long past leaves a later flag alone.
-                self.open[at] = Some(flag);
-                return;
-            }
-            (None, Some((verdict, behind))) => {
-                (new_flag(rules, detector, window, verdict, behind), true)
-            }
-            (Some(mut flag), Some((verdict, behind))) => {
-                let fresh = new_flag(rules, detector, window, verdict, behind);
-                flag.window_end_s = flag.window_end_s.max(end_s);
-                flag.state = FlagState::Updated;
-                if fresh.score >= flag.score || flag.window_end_s == end_s {
-                    (flag.value, flag.expected, flag.score) =
-                        (fresh.value, fresh.expected, fresh.score);
-                    (flag.severity, flag.evidence, flag.message) =
-                        (fresh.severity, fresh.evidence, fresh.message);
-                }
-                (flag, true)
+    /// Opens, updates or resolves the detector's flag by its newest window, which ends at `end_s`.
+    fn follow(&mut self, at: usize, end_s: i64, fresh: Option<Flag>) -> Option<Flag> {
+        let (open, fresh) = match (self.open[at].take(), fresh) {
+            (None, fresh) => {
+                self.open[at].clone_from(&fresh);
+                return fresh;
             }
             (Some(mut flag), None) => {
                 flag.state = FlagState::Resolved;
-                (flag, false)
+                return Some(flag);
             }
+            (Some(open), Some(fresh)) => (open, fresh),
         };
-        if still_open {
-            self.open[at] = Some(flag.clone());
+        let flag = Flag {
+            anomaly_id: open.anomaly_id,
+            window_start_s: open.window_start_s,
+            window_end_s: end_s,
+            state: FlagState::Updated,
+            ..fresh
+        };
+        self.open[at] = Some(flag.clone());
+        Some(flag)
+    }
+
+    /// Takes in a correction of a window that is not the newest one.
+    fn correct(
+        &self,
+        at: usize,
+        start_s: i64,
+        was_flagged: bool,
+        fresh: Option<Flag>,
+    ) -> Option<Flag> {
+        let is_open = self.open[at]
+            .as_ref()
+            .is_some_and(|open| open.window_start_s <= start_s);
+        if was_flagged || is_open {
+            return None;
         }
-        flags.push(flag);
+        fresh.map(|flag| Flag {
+            state: FlagState::Resolved,
+            ..flag
+        })
     }
 }
 
@@ -346,13 +382,15 @@ fn new_flag(
     }
 }
 
-/// The flag of a loop; told again with the same id as the loop grows.
+/// The flag of a loop; told again with the same id as the loop grows. Its id holds the start of the first call as it
+/// was first told (`opened_us`), and no agent: which one is the session's may turn out later.
 #[must_use]
 pub fn loop_flag(
     session: &SessionKey,
     agent: &str,
     found: &Loop,
     min_repeats: u32,
+    opened_us: i64,
     is_first: bool,
 ) -> Option<Flag> {
     let (first, last) = (found.calls.first()?, found.calls.last()?);
@@ -362,13 +400,16 @@ pub fn loop_flag(
         tool_name: first.tool_name.clone(),
         model: String::new(),
     };
-    let start_s = first.place.0.div_euclid(1_000_000);
     let scope = format!(
         "{}\0{}\0{:016x}",
         session.namespace, session.session_id, first.args_hash
     );
     #[allow(clippy::cast_precision_loss)]
     let repeats = found.calls.len() as f64;
+    let opened = StepKey {
+        agent: String::new(),
+        ..key.clone()
+    };
     let score = repeats / f64::from(min_repeats.max(1));
     let evidence = found
         .calls
@@ -377,12 +418,12 @@ pub fn loop_flag(
         .map(|call| format!("span_id={:016x}", call.place.1))
         .collect();
     Some(Flag {
-        anomaly_id: flag_id("loop", &key, &scope, start_s),
+        anomaly_id: flag_id("loop", &opened, &scope, opened_us),
         detector: "loop".to_owned(),
         severity: severity(score, 1.0),
         session_id: session.session_id.clone(),
         trace_id: format!("{:032x}", found.trace_id),
-        window_start_s: start_s,
+        window_start_s: first.place.0.div_euclid(1_000_000),
         window_end_s: last.end_us.div_euclid(1_000_000) + 1,
         value: repeats,
         expected: 1.0,
@@ -426,7 +467,8 @@ fn step_name(key: &StepKey) -> String {
     }
 }
 
-fn flag_id(detector: &str, key: &StepKey, scope: &str, opening_s: i64) -> String {
+/// `opening` is the start of the opening window in s; of a loop, of its first call in µs.
+fn flag_id(detector: &str, key: &StepKey, scope: &str, opening: i64) -> String {
     let named = [
         detector,
         &key.agent,
@@ -438,7 +480,7 @@ fn flag_id(detector: &str, key: &StepKey, scope: &str, opening_s: i64) -> String
     .join("\u{1f}");
     format!(
         "{:032x}",
-        xxh3_128(format!("{named}\u{1f}{opening_s}").as_bytes())
+        xxh3_128(format!("{named}\u{1f}{opening}").as_bytes())
     )
 }
 

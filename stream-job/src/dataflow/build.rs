@@ -88,7 +88,7 @@ pub(super) fn build(
             event_times,
         );
         let tell = state_gauge(shared, "fingerprints", index);
-        let duplicates = candidates.find_duplicates(&epochs, rules.dedup_horizon_us, tell);
+        let duplicates = candidates.find_duplicates(&epochs, rules.dedup, tell);
         let sink: Rc<dyn RawSink> = Rc::new(ToOutput(shared.clone()));
         let admitted = admit::admit(
             scanned,
@@ -142,7 +142,7 @@ fn freshness<'scope>(
 ) -> StreamVec<'scope, Epoch, Row> {
     let mut freshness = Freshness::default();
     let index = counts.scope().index();
-    let (output, metrics) = (shared.output.clone(), shared.metrics.clone());
+    let output = shared.output.clone();
     counts.per_epoch(
         Exchange::new(|_: &EpochCounts| 0),
         "freshness",
@@ -153,7 +153,6 @@ fn freshness<'scope>(
             }
             let mut total = EpochCounts::default();
             counts.into_iter().for_each(|one| total.merge(one));
-            metrics.spans_landed.add(total.landed);
             output.counted(EpochRow {
                 epoch: record.epoch,
                 generation: record.generation,
@@ -201,10 +200,12 @@ fn windows<'scope>(
             if !record.dws_block_ends {
                 return Vec::new();
             }
-            let flags = anomalies.judge(fired);
-            if record.watermark_us != i64::MAX {
-                anomalies.forget_before((record.watermark_us / 1_000_000).saturating_sub(memory_s));
-            }
+            // At the end of the input the flags stay as they are.
+            let oldest_s = match record.watermark_us {
+                i64::MAX => i64::MIN,
+                watermark_us => (watermark_us / 1_000_000).saturating_sub(memory_s),
+            };
+            let flags = anomalies.judge(fired, oldest_s);
             flags
                 .into_iter()
                 .map(|flag| collect::anomaly_row(flag, record.epoch))
@@ -276,9 +277,17 @@ fn session_out(out: SessionOut, loop_min_repeats: u32, rev: Epoch) -> Option<Row
             session,
             agent,
             found,
+            opened_us,
             is_first,
-        } => loop_flag(&session, &agent, &found, loop_min_repeats, is_first)
-            .map(|flag| collect::anomaly_row(flag, rev)),
+        } => loop_flag(
+            &session,
+            &agent,
+            &found,
+            loop_min_repeats,
+            opened_us,
+            is_first,
+        )
+        .map(|flag| collect::anomaly_row(flag, rev)),
     }
 }
 

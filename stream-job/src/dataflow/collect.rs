@@ -133,9 +133,13 @@ pub fn trace_row(update: TraceUpdate, loop_min_repeats: u32, rev: Epoch) -> Row 
         namespace: session.namespace,
         session_id: session.session_id,
         session_source: summary.session_source.as_str().to_owned(),
-        agent: summary.agent,
-        agents: summary.agents,
-        user_id: summary.user_id.map(|(_, user)| user).unwrap_or_default(),
+        agent: summary.agent.clone(),
+        agents: summary.agents.clone(),
+        user_id: summary
+            .user_id
+            .as_ref()
+            .map(|(_, user)| user.clone())
+            .unwrap_or_default(),
         first_time: summary.first_us,
         last_time: summary.last_us,
         state: state.to_owned(),
@@ -154,7 +158,11 @@ pub fn trace_row(update: TraceUpdate, loop_min_repeats: u32, rev: Epoch) -> Row 
             .filter(|(set, _)| *set)
             .map(|(_, flag)| (*flag).to_owned())
             .collect(),
-        root_name: summary.root.map(|root| root.name).unwrap_or_default(),
+        root_name: summary
+            .root
+            .as_ref()
+            .map(|root| root.name.clone())
+            .unwrap_or_default(),
         duration_us: u64::try_from(summary.last_us - summary.first_us).unwrap_or(0),
         orphans: summary.orphans,
         spans: totals.spans,

@@ -31,8 +31,19 @@ pub struct Candidate {
     pub worker: u32,
     /// Event time in minutes since 1970.
     pub minute: i32,
+    /// Whether it is of a session document, which may come again for as long as its session lives.
+    pub of_document: bool,
     /// The span's fingerprint.
     pub fingerprint: u128,
+}
+
+/// How far behind the watermark fingerprints are remembered, µs.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizons {
+    /// Of OTLP spans.
+    pub spans_us: i64,
+    /// Of the spans of session documents.
+    pub documents_us: i64,
 }
 
 /// A span that is a copy of an earlier one. Ordered as [`Candidate`].
@@ -80,44 +91,66 @@ impl Hasher for Ready {
 
 type Fingerprints = HashSet<u128, BuildHasherDefault<Ready>>;
 
-/// The fingerprints that one worker owns.
+/// Fingerprints by slice of event time.
 #[derive(Default)]
+struct Slices(BTreeMap<i32, Fingerprints>);
+
+impl Slices {
+    fn forget_before(&mut self, oldest: i32) {
+        while self
+            .0
+            .first_key_value()
+            .is_some_and(|(&minute, _)| minute < oldest)
+        {
+            self.0.pop_first();
+        }
+    }
+
+    /// Whether it was there before.
+    fn remember(&mut self, c: &Candidate) -> bool {
+        !self.0.entry(c.minute).or_default().insert(c.fingerprint)
+    }
+
+    fn len(&self) -> usize {
+        self.0.values().map(HashSet::len).sum()
+    }
+}
+
+/// The fingerprints that one worker owns.
 pub struct Dedup {
-    slices: BTreeMap<i32, Fingerprints>,
-    horizon_us: i64,
+    horizons: Horizons,
+    spans: Slices,
+    documents: Slices,
 }
 
 impl Dedup {
-    /// Remembers fingerprints until the watermark is `horizon_us` ahead of their event time.
+    /// Remembers fingerprints until the watermark is a horizon ahead of their event time.
     #[must_use]
-    pub fn new(horizon_us: i64) -> Self {
+    pub fn new(horizons: Horizons) -> Self {
         Self {
-            slices: BTreeMap::new(),
-            horizon_us,
+            horizons,
+            spans: Slices::default(),
+            documents: Slices::default(),
         }
     }
 
     /// Judges all candidates of one epoch.
     pub fn judge(&mut self, watermark_us: i64, mut candidates: Vec<Candidate>) -> Vec<Duplicate> {
-        let oldest = minute_of(watermark_us.saturating_sub(self.horizon_us));
-        while self
-            .slices
-            .first_key_value()
-            .is_some_and(|(&minute, _)| minute < oldest)
-        {
-            self.slices.pop_first();
-        }
+        let oldest_of = |horizon_us: i64| minute_of(watermark_us.saturating_sub(horizon_us));
+        let oldest_span = oldest_of(self.horizons.spans_us);
+        let oldest_of_document = oldest_of(self.horizons.documents_us);
+        self.spans.forget_before(oldest_span);
+        self.documents.forget_before(oldest_of_document);
         candidates.sort_unstable();
         let mut duplicates = Vec::new();
         for c in candidates {
+            let (oldest, slices) = if c.of_document {
+                (oldest_of_document, &mut self.documents)
+            } else {
+                (oldest_span, &mut self.spans)
+            };
             // Behind the horizon its copies may be forgotten already: it passes, and is outside the promise.
-            if c.minute >= oldest
-                && !self
-                    .slices
-                    .entry(c.minute)
-                    .or_default()
-                    .insert(c.fingerprint)
-            {
+            if c.minute >= oldest && slices.remember(&c) {
                 duplicates.push(Duplicate {
                     slot: c.slot,
                     record: c.record,
@@ -132,13 +165,13 @@ impl Dedup {
     /// Number of fingerprints held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slices.values().map(HashSet::len).sum()
+        self.spans.len() + self.documents.len()
     }
 
     /// Whether none is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slices.is_empty()
+        self.len() == 0
     }
 }
 
@@ -149,7 +182,7 @@ pub trait FindDuplicates<'scope> {
     fn find_duplicates(
         self,
         epochs: &EpochTable,
-        horizon_us: i64,
+        horizons: Horizons,
         on_size: impl Fn(usize) + 'static,
     ) -> StreamVec<'scope, Epoch, Duplicate>;
 }
@@ -158,10 +191,10 @@ impl<'scope> FindDuplicates<'scope> for StreamVec<'scope, Epoch, Candidate> {
     fn find_duplicates(
         self,
         epochs: &EpochTable,
-        horizon_us: i64,
+        horizons: Horizons,
         on_size: impl Fn(usize) + 'static,
     ) -> StreamVec<'scope, Epoch, Duplicate> {
-        let mut dedup = Dedup::new(horizon_us);
+        let mut dedup = Dedup::new(horizons);
         #[allow(clippy::cast_possible_truncation)]
         let owner = Exchange::new(|c: &Candidate| (c.fingerprint >> 64) as u64);
         self.per_epoch(
@@ -182,6 +215,10 @@ mod tests {
     use super::*;
 
     const MINUTE_US: i64 = 60_000_000;
+    const HORIZONS: Horizons = Horizons {
+        spans_us: 10 * MINUTE_US,
+        documents_us: 60 * MINUTE_US,
+    };
 
     fn candidate(slot: u32, record: u32, fingerprint: u128, minute: i32) -> Candidate {
         Candidate {
@@ -190,13 +227,14 @@ mod tests {
             span: 0,
             worker: 0,
             minute,
+            of_document: false,
             fingerprint,
         }
     }
 
     #[test]
     fn the_first_by_partition_and_offset_stays_in_whatever_order_they_arrive() {
-        let mut dedup = Dedup::new(10 * MINUTE_US);
+        let mut dedup = Dedup::new(HORIZONS);
         let found = dedup.judge(
             0,
             vec![
@@ -213,14 +251,14 @@ mod tests {
 
     #[test]
     fn a_copy_in_a_later_epoch_is_a_duplicate() {
-        let mut dedup = Dedup::new(10 * MINUTE_US);
+        let mut dedup = Dedup::new(HORIZONS);
         assert!(dedup.judge(0, vec![candidate(0, 0, 9, 5)]).is_empty());
         assert_eq!(dedup.judge(MINUTE_US, vec![candidate(0, 0, 9, 5)]).len(), 1);
     }
 
     #[test]
     fn a_copy_behind_the_horizon_passes_and_memory_is_given_back() {
-        let mut dedup = Dedup::new(10 * MINUTE_US);
+        let mut dedup = Dedup::new(HORIZONS);
         assert!(dedup.judge(0, vec![candidate(0, 0, 9, 5)]).is_empty());
         assert_eq!(
             dedup
@@ -235,6 +273,18 @@ mod tests {
                 .is_empty()
         );
         assert!(dedup.is_empty());
+    }
+
+    #[test]
+    fn a_document_that_comes_again_within_its_sessions_life_brings_nothing_twice() {
+        let mut dedup = Dedup::new(HORIZONS);
+        let of_document = Candidate {
+            of_document: true,
+            ..candidate(0, 0, 9, 5)
+        };
+        assert!(dedup.judge(0, vec![of_document]).is_empty());
+        assert_eq!(dedup.judge(65 * MINUTE_US, vec![of_document]).len(), 1);
+        assert!(dedup.judge(66 * MINUTE_US, vec![of_document]).is_empty());
     }
 
     #[test]

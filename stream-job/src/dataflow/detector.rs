@@ -4,8 +4,9 @@
 //!   the past's errors and successes, with a weak prior of 0.5 errors in 10 steps. The score is −log₁₀ of the
 //!   probability of seeing this many errors or more, so a baseline of few steps is not over-trusted.
 //! - **p95 latency.** The score is the distance of ln p95 from the median of the past's ln p95, in units of their
-//!   median absolute deviation (scaled to a standard deviation; at least 0.1, which is 10 % of the latency). Median and
-//!   deviation are those of the past as it was, outliers included: they bear up to half of them.
+//!   median absolute deviation (scaled to a standard deviation). Median and deviation are those of the past as it was,
+//!   outliers included: they bear up to half of them. The deviation is at least 0.1, which is 10 % of the latency, and at
+//!   least the sampling error of ln p95 in a window of n steps, as a few windows may lie close together by chance.
 
 /// Errors and steps of one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,10 @@ const MOST_STEPS: u64 = 2_000;
 /// Scores end here; the probability has left the range of numbers.
 const BEST_SCORE: f64 = 300.0;
 const LEAST_LOG_DEVIATION: f64 = 0.1;
+/// The sampling error of ln p95 in n steps is 1.285 ln(p95 / p50) / √n where latencies are log-normal: 1.285 is
+/// √(q(1 − q)) / (φ(z) z) with q = 0.95 and z its normal quantile, 1.645. The rest allows for the errors of the past's
+/// median and spread: with it, a score of 6 comes about less than once in a million windows in which nothing is wrong.
+const SAMPLING_ERROR: f64 = 1.5;
 /// A median absolute deviation times this is the standard deviation of a normal distribution.
 const MAD_TO_SIGMA: f64 = 1.4826;
 
@@ -85,15 +90,30 @@ fn upper_tail_log10(x: u64, n: u64, a: f64, b: f64) -> f64 {
     (log_sum / std::f64::consts::LN_10).clamp(-BEST_SCORE, 0.0)
 }
 
-/// Judges a window's p95 (µs) against the past's.
+/// The latencies of one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Latency {
+    /// Median, µs.
+    pub p50_us: u64,
+    /// 95th percentile, µs.
+    pub p95_us: u64,
+}
+
+/// Judges the p95 of a window of `count` steps against the past's.
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn latency(p95_us: u64, past_p95_us: impl Iterator<Item = u64>) -> Verdict {
+pub(super) fn latency(window: Latency, count: u64, past: impl Iterator<Item = Latency>) -> Verdict {
     let ln = |us: u64| (us.max(1) as f64).ln();
-    let mut logs: Vec<f64> = past_p95_us.map(ln).collect();
+    let (mut logs, mut spreads): (Vec<f64>, Vec<f64>) = past
+        .map(|one| (ln(one.p95_us), ln(one.p95_us) - ln(one.p50_us)))
+        .unzip();
     let center = median(&mut logs);
     let mut distances: Vec<f64> = logs.iter().map(|log| (log - center).abs()).collect();
-    let deviation = (MAD_TO_SIGMA * median(&mut distances)).max(LEAST_LOG_DEVIATION);
+    let sampling = SAMPLING_ERROR * median(&mut spreads) / (count.max(1) as f64).sqrt();
+    let deviation = (MAD_TO_SIGMA * median(&mut distances))
+        .max(LEAST_LOG_DEVIATION)
+        .max(sampling);
+    let p95_us = window.p95_us;
     Verdict {
         value: p95_us as f64,
         expected: center.exp().round(),
@@ -183,9 +203,26 @@ mod tests {
 
     #[test]
     fn a_tenfold_latency_stands_out_and_usual_noise_does_not() {
-        let past: Vec<u64> = (0..30).map(|i| 1_000_000 + (i % 7) * 60_000).collect();
-        assert!(latency(10_000_000, past.iter().copied()).score > 10.0);
-        assert!(latency(1_300_000, past.iter().copied()).score < 3.0);
+        let of = |p95_us| Latency {
+            p50_us: 900_000,
+            p95_us,
+        };
+        let past = || (0..30).map(|i| of(1_000_000 + (i % 7) * 60_000));
+        assert!(latency(of(10_000_000), 20, past()).score > 10.0);
+        assert!(latency(of(1_300_000), 20, past()).score < 3.0);
+    }
+
+    #[test]
+    fn few_steps_of_widely_spread_latencies_are_not_trusted_as_many() {
+        let of = |p95_us| Latency {
+            p50_us: 100_000,
+            p95_us,
+        };
+        // The past's p95 lie close together by chance.
+        let past = || std::iter::repeat_n(of(500_000), 10);
+        let few = latency(of(1_500_000), 20, past()).score;
+        let many = latency(of(1_500_000), 2_000, past()).score;
+        assert!(few < 3.0 && many > 10.0, "{few} {many}");
     }
 
     #[test]

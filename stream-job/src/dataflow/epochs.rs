@@ -207,3 +207,7 @@ pub(crate) fn stash_at<D>(stash: &mut BTreeMap<Epoch, Vec<D>>, epoch: Epoch, dat
         held.append(data);
     }
 }
+
+#[cfg(test)]
+#[path = "epochs_tests.rs"]
+mod tests;

@@ -95,7 +95,7 @@ pub struct Freshness {
     minutes: BTreeMap<i64, FreshnessRow>,
     changed: BTreeSet<i64>,
     /// Start of the newest minute that is final.
-    final_through: i64,
+    final_through: Option<i64>,
 }
 
 /// A minute is final this long after its end by the record's wall clock: acknowledgements come within an epoch or two.
@@ -134,7 +134,7 @@ impl Freshness {
     fn see(&mut self, acked_ms: i64, mut counts: EpochCounts, now_ms: i64) {
         let minute = |ms: i64| ms.div_euclid(1_000 * MINUTE_S) * MINUTE_S;
         // An acknowledgement that was told too late for its own minute counts in the present one: a final row stays.
-        let start = if minute(acked_ms) > self.final_through {
+        let start = if Some(minute(acked_ms)) > self.final_through {
             minute(acked_ms)
         } else {
             minute(now_ms)
@@ -155,9 +155,13 @@ impl Freshness {
         for (start, row) in &mut self.minutes {
             if !row.is_final && start + MINUTE_S + FINAL_AFTER_S <= now_s {
                 row.is_final = true;
-                self.final_through = self.final_through.max(*start);
+                self.final_through = self.final_through.max(Some(*start));
                 self.changed.insert(*start);
             }
         }
     }
 }
+
+#[cfg(test)]
+#[path = "freshness_tests.rs"]
+mod tests;

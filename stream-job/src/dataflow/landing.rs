@@ -7,13 +7,14 @@ use super::epochs::Epoch;
 use super::fatal::Fatal;
 use super::output::Output;
 use crate::checkpoint::record::AckTime;
+use crate::ops::job::JobError;
 use crate::ops::metrics::Metrics;
 use crate::sink::block::Block;
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::dead_letter_topic::DeadLetterTopic;
 use crate::sink::landed::EpochClose;
 use crate::sink::tables::EpochRow;
-use crate::sink::writer::{WriterEvent, WriterHandle};
+use crate::sink::writer::{WriterError, WriterEvent, WriterHandle};
 
 /// Blocks of one epoch.
 #[derive(Default)]
@@ -23,6 +24,7 @@ struct EpochBlocks {
     raw_landed: u64,
     raw_closed: bool,
     last_ack_ms: i64,
+    spans_landed: u64,
     row: Option<EpochRow>,
 }
 
@@ -39,6 +41,8 @@ pub struct Account {
     told: BTreeSet<Epoch>,
     records: u64,
     spans: u64,
+    /// Spans whose rows are in the warehouse.
+    spans_landed: u64,
     dead_letters: u64,
 }
 
@@ -80,6 +84,7 @@ impl Account {
                     acked_ms: blocks.last_ack_ms,
                 });
             }
+            self.spans_landed += blocks.spans_landed;
             self.raw_landed = epoch;
         }
     }
@@ -105,10 +110,21 @@ pub struct Landing {
     account: Arc<Mutex<Account>>,
     metrics: Arc<Metrics>,
     fatal: Fatal,
+    /// The warehouse's name and address, for people.
+    warehouse: String,
 }
 
 fn lock(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
     account.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The failure of a run whose writer has stopped; a divergence has an exit code of its own.
+#[must_use]
+pub fn job_error(error: Arc<WriterError>) -> anyhow::Error {
+    match &*error {
+        WriterError::Divergence(divergence) => JobError::Diverged(divergence.to_string()).into(),
+        _ => anyhow::Error::new(error),
+    }
 }
 
 /// An account for a run whose log holds epochs below `first_epoch`'s, with the acknowledgements that it tells of.
@@ -132,8 +148,11 @@ pub fn listen(
     move |event| match event {
         WriterEvent::Landed { id, acked_ms } => {
             metrics.blocks.with(&[&id.table]).add(1);
-            lock(&account).landed(&id.table, id.epoch, acked_ms);
+            let mut account = lock(&account);
+            account.landed(&id.table, id.epoch, acked_ms);
+            metrics.spans_landed.raise_to(account.spans_landed);
         }
+        WriterEvent::Inserted { took } => metrics.insert_seconds.observe(took),
         WriterEvent::Complete { epoch } => {
             let mut account = lock(&account);
             account.landed = account.landed.max(epoch);
@@ -151,6 +170,7 @@ impl Landing {
         account: Arc<Mutex<Account>>,
         metrics: Arc<Metrics>,
         fatal: Fatal,
+        warehouse: String,
     ) -> Self {
         Self {
             writer,
@@ -158,23 +178,39 @@ impl Landing {
             account,
             metrics,
             fatal,
+            warehouse,
         }
     }
 
     fn check<E: std::fmt::Display>(&self, result: Result<(), E>) {
         if let Err(error) = result {
             match self.writer.error() {
-                Some(error) => self.fatal.raise(anyhow::Error::new(error)),
+                Some(error) => self.fatal.raise(job_error(error)),
                 None => self.fatal.raise(anyhow::anyhow!("{error}")),
             }
         }
+    }
+
+    /// The last epoch, at most `landed`, whose dead letters are on their topic.
+    fn delivered_through(&self, landed: Epoch) -> Epoch {
+        self.dead_letters
+            .as_ref()
+            .map_or(landed, |topic| topic.delivered_through(landed))
     }
 
     fn tell_metrics(&self) {
         let writer = self.writer.metrics();
         self.metrics
             .in_flight_bytes
-            .set(i64::try_from(writer.in_flight_bytes.get()).unwrap_or(i64::MAX));
+            .set_count(writer.in_flight_bytes.get());
+        self.metrics.insert_retries.raise_to(writer.retries.get());
+        let is_away = writer.waiting_since_ms().is_some();
+        self.metrics
+            .health
+            .set_away("writer", is_away.then(|| self.warehouse.clone()));
+        for (table, landed) in writer.tables().filter(|(_, landed)| landed.rows.get() > 0) {
+            self.metrics.rows.with(&[table]).raise_to(landed.rows.get());
+        }
     }
 
     /// Counts of the whole run: last epoch landed, records, spans, dead letters.
@@ -193,7 +229,6 @@ impl Landing {
 impl Output for Landing {
     fn block(&self, block: Block) {
         lock(&self.account).sent(&block);
-        self.metrics.rows.with(&[block.table]).add(block.rows);
         let result = self.writer.send(block);
         self.check(result);
         self.tell_metrics();
@@ -210,8 +245,9 @@ impl Output for Landing {
         let mut account = lock(&self.account);
         account.records += row.records;
         account.spans += row.spans_landed + row.spans_duplicate + row.spans_rejected;
-        let epoch = row.epoch;
-        account.epochs.entry(epoch).or_default().row = Some(row);
+        let blocks = account.epochs.entry(row.epoch).or_default();
+        blocks.spans_landed = row.spans_landed;
+        blocks.row = Some(row);
     }
 
     fn raw_closed(&self, epoch: Epoch) {
@@ -230,13 +266,11 @@ impl Output for Landing {
 
     fn landed(&self) -> Epoch {
         if let Some(error) = self.writer.error() {
-            self.fatal.raise(anyhow::Error::new(error));
+            self.fatal.raise(job_error(error));
         }
         self.tell_metrics();
         let landed = lock(&self.account).raw_landed;
-        self.dead_letters
-            .as_ref()
-            .map_or(landed, |topic| topic.delivered_through(landed))
+        self.delivered_through(landed)
     }
 
     fn landed_whole(&self) -> Epoch {
@@ -244,7 +278,11 @@ impl Output for Landing {
     }
 
     fn take_acks(&self, into: &mut Vec<AckTime>) {
-        into.append(&mut lock(&self.account).acks);
+        let mut account = lock(&self.account);
+        // Not before the letters have arrived: a restart sends those of no epoch that is told of.
+        let delivered = self.delivered_through(account.raw_landed);
+        let told = account.acks.partition_point(|ack| ack.epoch <= delivered);
+        into.extend(account.acks.drain(..told));
     }
 }
 

@@ -1,8 +1,8 @@
 //! The timely dataflow: epochs, deduplication, windows, traces, sessions, anomalies, top lists.
 //!
-//! A span's way: [`source`] releases records by epoch → [`scan`] walks and fingerprints → [`dedup`] judges → [`admit`]
+//! A span's way: `source` releases records by epoch → `scan` walks and fingerprints → [`dedup`] judges → [`admit`]
 //! makes rows and partial sums → [`window`], [`trace`], [`session`], [`anomaly`], [`top_n`], [`freshness`] keep what is
-//! corrected later → [`collect`] cuts the blocks of their tables. [`control`] and [`coordinator`] agree on the epochs.
+//! corrected later → [`collect`] cuts the blocks of their tables. `control` and [`coordinator`] agree on the epochs.
 
 pub mod admit;
 pub mod anomaly;
@@ -15,6 +15,8 @@ pub mod dedup;
 mod detector;
 pub mod epochs;
 pub mod fatal;
+#[cfg(test)]
+mod fixtures;
 pub mod freshness;
 #[doc(hidden)]
 pub mod harness;

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use timely::scheduling::activate::SyncActivator;
 
 use super::admit::shard_of;
 use super::rules::millis;
+use super::source::OpenReader;
 use crate::checkpoint::record::Position;
 use crate::ops::job::Shutdown;
 use crate::ops::settings::{Settings, StartOffsets};
+use crate::source::TopicPartition;
 use crate::source::buffer::PartitionBuffer;
 use crate::source::kafka::{self, KafkaReader, TopicSpec};
 use crate::source::recording::{RecordingReader, RecordingSource};
-use crate::source::{Reader, TopicPartition};
 
 /// How long a topic may take to appear after it was made, or to be made by somebody else.
 const TOPIC_APPEARS_WITHIN: Duration = Duration::from_secs(60);
@@ -54,7 +54,14 @@ impl SourcePlan {
         settings: &Settings,
         shutdown: &Shutdown,
     ) -> anyhow::Result<(SourcePlan, Vec<Position>)> {
-        let config = kafka::client_config(settings);
+        let mut config = kafka::client_config(settings);
+        let ask_every =
+            (settings.idle_timeout / 3).clamp(Duration::from_millis(50), Duration::from_secs(2));
+        if config.get("fetch.wait.max.ms").is_none() {
+            // The broker answers no other question of a client while it holds back an empty fetch.
+            let wait_ms = ask_every.as_millis().min(500);
+            config.set("fetch.wait.max.ms", wait_ms.to_string());
+        }
         if settings.create_topics {
             let bytes = usize::try_from(settings.max_record_bytes.0).unwrap_or(usize::MAX);
             kafka::ensure_topics(&config, &topics(settings), bytes, shutdown)?;
@@ -66,8 +73,6 @@ impl SourcePlan {
         let from_latest = settings.start_offsets == StartOffsets::Latest;
         let positions =
             kafka::find_partitions(&config, &read, from_latest, TOPIC_APPEARS_WITHIN, shutdown)?;
-        let ask_every =
-            (settings.idle_timeout / 3).clamp(Duration::from_millis(50), Duration::from_secs(10));
         Ok((SourcePlan::Kafka { config, ask_every }, positions))
     }
 
@@ -100,11 +105,13 @@ impl SourcePlan {
         matches!(self, SourcePlan::Recording { .. })
     }
 
-    /// What opens the reader of one worker, given how many partitions there are in all.
+    /// What opens the reader of one worker, given how many partitions there are in all, and what to call when the
+    /// source goes away and comes back.
     pub(super) fn opener(
         &self,
         partitions: usize,
-    ) -> Box<dyn FnOnce(&[PartitionBuffer], SyncActivator) -> anyhow::Result<Box<dyn Reader>>> {
+        on_away: impl Fn(Option<String>) + Send + 'static,
+    ) -> OpenReader {
         match self.clone() {
             SourcePlan::Kafka { config, ask_every } => Box::new(move |buffers, activator| {
                 // Activation fails only when the worker is gone, and then nobody needs waking.
@@ -112,7 +119,7 @@ impl SourcePlan {
                     let _ = activator.activate();
                 };
                 Ok(Box::new(KafkaReader::assign(
-                    config, buffers, ask_every, wake,
+                    config, buffers, ask_every, wake, on_away,
                 )?))
             }),
             SourcePlan::Recording {

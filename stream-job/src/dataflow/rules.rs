@@ -7,6 +7,7 @@ use chrono::FixedOffset;
 use super::admit::AdmitRules;
 use super::anomaly::AnomalyRules;
 use super::coordinator::{Cut, TimeRules};
+use super::dedup::Horizons;
 use super::scan::ScanRules;
 use super::session::SessionRules;
 use super::trace::TraceTimes;
@@ -21,7 +22,7 @@ use crate::span::validate::Limits;
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub admit: AdmitRules,
-    pub dedup_horizon_us: i64,
+    pub dedup: Horizons,
     pub allowed_lateness_us: i64,
     pub max_keys_per_agent: usize,
     pub traces: TraceTimes,
@@ -66,7 +67,10 @@ impl Rules {
         let allowed_lateness_us = micros(settings.allowed_lateness);
         let admit = AdmitRules {
             scan,
-            clean: CleanSettings::default(),
+            clean: CleanSettings {
+                texts: settings.layers == Layers::All,
+                ..CleanSettings::default()
+            },
             shards: settings.sink_shards,
             allowed_lateness_us,
             top_n: settings.top_n as usize,
@@ -74,7 +78,10 @@ impl Rules {
         };
         Self {
             admit,
-            dedup_horizon_us: micros(settings.dedup_horizon),
+            dedup: Horizons {
+                spans_us: micros(settings.dedup_horizon),
+                documents_us: micros(settings.dedup_horizon.max(settings.session_ttl)),
+            },
             allowed_lateness_us,
             max_keys_per_agent: settings.max_keys_per_agent as usize,
             traces: TraceTimes {

@@ -20,6 +20,7 @@ use crate::ops::job::Shutdown;
 use crate::ops::metrics::Metrics;
 use crate::ops::settings::Settings;
 use crate::source::TopicPartition;
+use crate::source::buffer::Batch;
 
 /// A worker looks this often whether the run has failed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -170,19 +171,33 @@ fn source_parts(input: &RunInput, worker: usize, workers: usize) -> SourceParts 
         input.settings.sink_shards,
     );
     let budget = usize::try_from(input.settings.epoch_max_bytes.0).unwrap_or(usize::MAX);
-    let metrics = input.metrics.clone();
+    let (metrics, read, away) = (
+        input.metrics.clone(),
+        input.metrics.clone(),
+        input.metrics.clone(),
+    );
     SourceParts {
         worker,
         first_epoch: input.first_epoch,
-        open: input.source.opener(input.positions.len()),
+        open: input
+            .source
+            .opener(input.positions.len(), move |what: Option<String>| {
+                away.health.set_away(&format!("reader {worker}"), what);
+            }),
         slots,
         buffers,
         budget_bytes: budget / workers,
         idle_timeout_ms: idle_timeout_ms(&input.settings),
         event_times: Rc::new(RefCell::new(vec![None; input.positions.len()])),
-        on_lag: Box::new(move |partition: &TopicPartition, lag| {
+        on_read: Box::new(move |partition: &TopicPartition, records: &Batch| {
+            read.records
+                .with(&[&partition.topic])
+                .add(records.len() as u64);
+            read.record_bytes.add(records.payload_bytes());
+        }),
+        on_lag: Box::new(move |partition: &TopicPartition, lag: &i64| {
             let labels: [&str; 2] = [&partition.topic, &partition.partition.to_string()];
-            metrics.partition_lag.with(&labels).set(lag);
+            metrics.partition_lag.with(&labels).set(*lag);
         }),
     }
 }

@@ -109,6 +109,7 @@ impl Scanner {
                             span: span.index,
                             worker,
                             minute,
+                            of_document: encoding == Encoding::Document,
                             fingerprint,
                         });
                         if event_us <= latest_us {

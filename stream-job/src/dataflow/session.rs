@@ -1,7 +1,9 @@
 //! Sessions so far: the sum of their traces. A trace that turns out to belong to another session moves there whole.
 
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -22,13 +24,13 @@ pub struct SessionChange {
     /// The segment of the trace.
     pub trace_segment: Epoch,
     /// What the trace says now; `None` where it left.
-    pub summary: Option<TraceSummary>,
+    pub summary: Option<Arc<TraceSummary>>,
 }
 
 impl SessionChange {
     /// The changes that a trace's update means.
     pub fn of(update: &TraceUpdate) -> impl Iterator<Item = SessionChange> {
-        let change = |session: &SessionKey, summary: Option<TraceSummary>| SessionChange {
+        let change = |session: &SessionKey, summary: Option<Arc<TraceSummary>>| SessionChange {
             session: session.clone(),
             trace_id: update.trace_id,
             trace_segment: update.segment,
@@ -40,7 +42,7 @@ impl SessionChange {
             .map(|before| change(before, None));
         left.into_iter().chain(std::iter::once(change(
             &update.session,
-            Some(update.summary.clone()),
+            Some(Arc::clone(&update.summary)),
         )))
     }
 
@@ -127,7 +129,7 @@ pub enum SessionOut {
     Row(SessionSummary),
     /// The session's row is taken back: all of its traces left.
     Gone(SessionKey, Epoch),
-    /// A loop in it. It is told again when it has grown.
+    /// A loop in it. It is told again when it has grown or shrunk.
     Loop {
         /// The session.
         session: SessionKey,
@@ -135,7 +137,9 @@ pub enum SessionOut {
         agent: String,
         /// The calls.
         found: Loop,
-        /// Whether no loop of the session was told before.
+        /// Start of the first call when the loop was first told, µs since 1970: a call that comes late may be earlier.
+        opened_us: i64,
+        /// Whether the loop was not told before.
         is_first: bool,
     },
 }
@@ -151,14 +155,58 @@ pub struct SessionRules {
     pub loop_min_repeats: u32,
 }
 
+/// A loop that was told.
+#[derive(Clone, Copy)]
+struct Told {
+    opened_us: i64,
+    calls: usize,
+}
+
 struct Tracked {
     segment: Epoch,
-    traces: BTreeMap<(TraceId, Epoch), TraceSummary>,
-    /// Whether the row was ever put out.
-    shown: bool,
-    last_us: i64,
-    /// Length of the longest loop that was told.
-    loop_told: usize,
+    traces: BTreeMap<(TraceId, Epoch), Arc<TraceSummary>>,
+    /// The state that its row shows, once it has one.
+    shown: Option<SessionState>,
+    /// When the session is looked at next; its timers for other times are void.
+    next_look_us: i64,
+    /// The loops that were told, by tool and hash of the arguments.
+    loops: BTreeMap<(String, u64), Told>,
+}
+
+impl Tracked {
+    fn last_us(&self) -> i64 {
+        let ends = self.traces.values().map(|part| part.last_us);
+        ends.max().unwrap_or(i64::MIN)
+    }
+
+    fn state(&self, rules: &SessionRules, watermark_us: i64) -> SessionState {
+        let roots = || {
+            self.traces
+                .iter()
+                .filter_map(|((trace_id, _), part)| Some((trace_id, part.root.as_ref()?)))
+        };
+        // A later segment of a trace has no root of its own.
+        let rooted: BTreeSet<_> = roots().map(|(trace_id, _)| trace_id).collect();
+        let is_whole = (self.traces.keys()).all(|(trace_id, _)| rooted.contains(trace_id));
+        match roots().map(|(_, root)| root).max() {
+            Some(root) if is_whole && root.failed => SessionState::Failed,
+            Some(_) if is_whole => SessionState::Done,
+            _ if rules.idles_us(self.last_us()) <= watermark_us => SessionState::Idle,
+            _ => SessionState::Open,
+        }
+    }
+}
+
+impl SessionRules {
+    /// When a session that is open becomes idle.
+    fn idles_us(&self, last_us: i64) -> i64 {
+        last_us.saturating_add(self.idle_us)
+    }
+
+    /// When a session is forgotten.
+    fn ends_us(&self, last_us: i64) -> i64 {
+        last_us.saturating_add(self.ttl_us.max(self.idle_us))
+    }
 }
 
 /// The sessions that one worker owns.
@@ -191,9 +239,14 @@ impl Sessions {
         mut changes: Vec<SessionChange>,
     ) -> Vec<SessionOut> {
         self.watermark_us = self.watermark_us.max(record.watermark_us);
-        let expired = self.advance();
+        let mut expired = self.advance();
         // A trace that moves from session to session within an epoch ends where its newest update says.
-        changes.sort_by(|a, b| (a.trace_id, a.trace_segment).cmp(&(b.trace_id, b.trace_segment)));
+        changes.sort_by_key(|change| (change.trace_id, change.trace_segment));
+        if !expired.is_empty() {
+            // The trace of a change is alive. What it says next must replace what it says now, not come beside it.
+            let woken: BTreeSet<_> = changes.iter().map(|change| &change.session).collect();
+            expired.retain(|session| !woken.contains(session));
+        }
         for change in changes {
             self.take(record.epoch, change);
         }
@@ -205,11 +258,9 @@ impl Sessions {
             self.put_out(session, &mut out);
         }
         for session in expired {
-            if self
-                .sessions
-                .get(&session)
-                .is_some_and(|tracked| self.is_over(tracked))
-            {
+            let over =
+                |tracked: &Tracked| self.rules.ends_us(tracked.last_us()) <= self.watermark_us;
+            if self.sessions.get(&session).is_some_and(over) {
                 self.sessions.remove(&session);
             }
         }
@@ -226,21 +277,16 @@ impl Sessions {
         let part = (trace_id, trace_segment);
         match summary {
             Some(summary) => {
-                let last_us = summary.last_us;
-                let tracked = self.sessions.entry(session.clone()).or_insert_with(|| {
-                    self.timers.push(Reverse((
-                        last_us.saturating_add(self.rules.idle_us),
-                        session.clone(),
-                    )));
-                    Tracked {
+                let tracked = self
+                    .sessions
+                    .entry(session.clone())
+                    .or_insert_with(|| Tracked {
                         segment: epoch,
                         traces: BTreeMap::new(),
-                        shown: false,
-                        last_us,
-                        loop_told: 0,
-                    }
-                });
-                tracked.last_us = tracked.last_us.max(last_us);
+                        shown: None,
+                        next_look_us: i64::MAX,
+                        loops: BTreeMap::new(),
+                    });
                 tracked.traces.insert(part, summary);
             }
             None => {
@@ -253,41 +299,35 @@ impl Sessions {
         self.changed.insert(session);
     }
 
-    fn is_over(&self, tracked: &Tracked) -> bool {
-        tracked
-            .last_us
-            .saturating_add(self.rules.ttl_us.max(self.rules.idle_us))
-            <= self.watermark_us
-    }
-
     /// Fires the timers up to the watermark; returns the sessions whose time is over.
     fn advance(&mut self) -> Vec<SessionKey> {
         let mut expired = Vec::new();
         let mut again = Vec::new();
-        while let Some(Reverse((at, _))) = self.timers.peek() {
-            if *at > self.watermark_us {
+        while let Some(next) = self.timers.peek_mut() {
+            if next.0.0 > self.watermark_us {
                 break;
             }
-            let Some(Reverse((_, session))) = self.timers.pop() else {
-                break;
-            };
-            let Some(tracked) = self.sessions.get(&session) else {
+            let Reverse((at, session)) = PeekMut::pop(next);
+            let Some(tracked) = self
+                .sessions
+                .get_mut(&session)
+                .filter(|tracked| tracked.next_look_us == at)
+            else {
                 continue;
             };
-            let idles = tracked.last_us.saturating_add(self.rules.idle_us);
-            let ends = tracked
-                .last_us
-                .saturating_add(self.rules.ttl_us.max(self.rules.idle_us));
-            let next = if idles > self.watermark_us {
-                idles
-            } else {
-                self.changed.insert(session.clone());
-                ends
-            };
-            if ends <= self.watermark_us {
-                expired.push(session.clone());
+            let last_us = tracked.last_us();
+            tracked.next_look_us = self.rules.idles_us(last_us);
+            if tracked.next_look_us <= self.watermark_us {
+                if tracked.shown != Some(tracked.state(&self.rules, self.watermark_us)) {
+                    self.changed.insert(session.clone());
+                }
+                tracked.next_look_us = self.rules.ends_us(last_us);
+                if tracked.next_look_us <= self.watermark_us {
+                    // Should the block not end here, the timer finds the session again in the next epoch.
+                    expired.push(session.clone());
+                }
             }
-            again.push(Reverse((next, session)));
+            again.push(Reverse((tracked.next_look_us, session)));
         }
         self.timers.extend(again);
         expired
@@ -300,32 +340,40 @@ impl Sessions {
         if tracked.traces.is_empty() {
             let (segment, shown) = (tracked.segment, tracked.shown);
             self.sessions.remove(&session);
-            if shown {
+            if shown.is_some() {
                 out.push(SessionOut::Gone(session, segment));
             }
             return;
         }
-        tracked.shown = true;
-        let run = loop_of(tracked);
-        let max_repeat = run.calls.len();
+        let state = tracked.state(&self.rules, self.watermark_us);
+        tracked.shown = Some(state);
+        let idles_us = self.rules.idles_us(tracked.last_us());
+        if idles_us < tracked.next_look_us {
+            tracked.next_look_us = idles_us;
+            self.timers.push(Reverse((idles_us, session.clone())));
+        }
+        let found = loop_of(tracked);
+        let max_repeat = found.calls.len();
         let is_loop = max_repeat >= self.rules.loop_min_repeats as usize;
-        let summary = summarize(
-            &session,
-            tracked,
-            max_repeat,
-            is_loop,
-            self.watermark_us,
-            self.rules.idle_us,
-        );
-        if is_loop && max_repeat != tracked.loop_told {
-            let is_first = tracked.loop_told == 0;
-            tracked.loop_told = max_repeat;
-            out.push(SessionOut::Loop {
-                session,
-                agent: summary.agent.clone(),
-                found: run,
-                is_first,
-            });
+        let summary = summarize(&session, tracked, state, max_repeat, is_loop);
+        if is_loop && let Some(first) = found.calls.first() {
+            let kind = (first.tool_name.clone(), first.args_hash);
+            let before = tracked.loops.get(&kind).copied();
+            let opened_us = before.map_or(first.place.0, |told| told.opened_us);
+            if before.is_none_or(|told| told.calls != max_repeat) {
+                let told = Told {
+                    opened_us,
+                    calls: max_repeat,
+                };
+                tracked.loops.insert(kind, told);
+                out.push(SessionOut::Loop {
+                    session,
+                    agent: summary.agent.clone(),
+                    found,
+                    opened_us,
+                    is_first: before.is_none(),
+                });
+            }
         }
         out.push(SessionOut::Row(summary));
     }
@@ -365,16 +413,14 @@ fn loop_of(tracked: &Tracked) -> Loop {
 fn summarize(
     session: &SessionKey,
     tracked: &Tracked,
+    state: SessionState,
     max_repeat: usize,
     is_loop: bool,
-    watermark_us: i64,
-    idle_us: i64,
 ) -> SessionSummary {
     let parts = || tracked.traces.values();
     let mut totals = Totals::default();
     parts().for_each(|part| totals.merge(&part.totals));
     let first_us = parts().map(|part| part.first_us).min().unwrap_or_default();
-    let last_us = parts().map(|part| part.last_us).max().unwrap_or_default();
     let first_root = parts().filter_map(|part| part.root.as_ref()).min();
     let earliest = parts().min_by_key(|part| (part.first_us, &part.agent));
     let agent = first_root
@@ -387,14 +433,6 @@ fn summarize(
         .keys()
         .map(|(trace_id, _)| *trace_id)
         .collect();
-    let last_root = parts().filter_map(|part| part.root.as_ref()).max();
-    let is_whole = parts().all(|part| part.root.is_some());
-    let state = match last_root {
-        Some(root) if is_whole && root.failed => SessionState::Failed,
-        Some(_) if is_whole => SessionState::Done,
-        _ if last_us.saturating_add(idle_us) <= watermark_us => SessionState::Idle,
-        _ => SessionState::Open,
-    };
     let has_orphans = parts().any(|part| part.orphans > 0);
     let flags = [(is_loop, "loop"), (has_orphans, "orphans")];
     SessionSummary {
@@ -408,7 +446,7 @@ fn summarize(
         agents: agents.into_iter().cloned().collect(),
         user_id: user.map(|(_, user)| user.clone()).unwrap_or_default(),
         first_us,
-        last_us,
+        last_us: tracked.last_us(),
         state,
         traces: ids.len() as u64,
         turns: parts().map(|part| part.turns).sum(),

@@ -36,6 +36,13 @@ pub(super) struct PartitionBatch {
 /// The largest event time that may move the watermark, by slot; written by the scan, read by the source.
 pub(super) type EventTimes = Rc<std::cell::RefCell<Vec<Option<i64>>>>;
 
+/// Opens a worker's reader for its partitions; is given what wakes the operator.
+pub(super) type OpenReader =
+    Box<dyn FnOnce(&[PartitionBuffer], SyncActivator) -> anyhow::Result<Box<dyn Reader>>>;
+
+/// Is told something of a partition.
+pub(super) type OnPartition<T> = Box<dyn Fn(&TopicPartition, &T)>;
+
 /// What the source operator works on.
 pub(super) struct SourceParts {
     /// Index of this worker.
@@ -43,7 +50,7 @@ pub(super) struct SourceParts {
     /// The first epoch of the run, new or replayed.
     pub first_epoch: Epoch,
     /// Makes the reader; is given what wakes the operator.
-    pub open: Box<dyn FnOnce(&[PartitionBuffer], SyncActivator) -> anyhow::Result<Box<dyn Reader>>>,
+    pub open: OpenReader,
     /// Index of each buffer's partition in the job's list.
     pub slots: Vec<u32>,
     /// This worker's partitions.
@@ -54,8 +61,10 @@ pub(super) struct SourceParts {
     pub idle_timeout_ms: i64,
     /// Event times seen by the scan.
     pub event_times: EventTimes,
+    /// Called with the records of a partition that an epoch releases.
+    pub on_read: OnPartition<Batch>,
     /// Called with the lag of a partition in records, at most once a second.
-    pub on_lag: Box<dyn Fn(&TopicPartition, i64)>,
+    pub on_lag: OnPartition<i64>,
 }
 
 /// Builds the source.
@@ -177,7 +186,8 @@ impl Polling {
         if mine().any(|(slot, buffer)| buffer.position < target(slot)) {
             if self.full {
                 // The budget must not keep an epoch of a longer past from being read to its end.
-                self.parts.budget_bytes *= 2;
+                self.parts.budget_bytes = self.parts.budget_bytes.saturating_mul(2);
+                self.reader.read_further();
                 self.activator.activate();
             }
             return None;
@@ -194,6 +204,7 @@ impl Polling {
         {
             let records = buffer.release(target);
             if !records.is_empty() {
+                (self.parts.on_read)(&buffer.partition, &records);
                 batches.push(PartitionBatch {
                     slot,
                     partition: buffer.partition.clone(),
@@ -259,7 +270,7 @@ impl Polling {
             if let Some(end) = self.reader.end_offset(at) {
                 let unread = (end - buffer.position).max(0);
                 let held = i64::try_from(buffer.records()).unwrap_or(i64::MAX);
-                (self.parts.on_lag)(&buffer.partition, unread.saturating_add(held));
+                (self.parts.on_lag)(&buffer.partition, &unread.saturating_add(held));
             }
         }
     }

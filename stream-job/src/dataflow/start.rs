@@ -10,9 +10,8 @@ use anyhow::Context;
 use warehouse::{ClientOptions, MigrateOptions};
 
 use super::coordinator::Identity;
-use super::epochs::Epoch;
 use super::fatal::Fatal;
-use super::landing::{Landing, listen, open_account};
+use super::landing::{Landing, job_error, listen, open_account};
 use super::memory::Discard;
 use super::output::Output;
 use super::plan::{SourcePlan, workers_of};
@@ -23,6 +22,7 @@ use crate::ops::job::{JobError, Outcome, RunOptions, Shutdown};
 use crate::ops::metrics::Metrics;
 use crate::ops::settings::{InsertCompression, Layers, Settings};
 use crate::sink::dead_letter_topic::DeadLetterTopic;
+use crate::sink::durability::sync_inserts;
 use crate::sink::probe::prove_warehouse;
 use crate::sink::target::Target;
 use crate::sink::writer::{Writer, WriterSettings};
@@ -40,9 +40,7 @@ pub fn run(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Outcome> {
-    metrics
-        .health
-        .set_waiting_for(Some("the source".to_owned()));
+    metrics.health.set_waiting_for(Some(source_name(&settings)));
     let (source, found) = SourcePlan::find(&settings, &shutdown)?;
     let foreign = options
         .epoch_log
@@ -56,7 +54,7 @@ pub fn run(
         tokio::runtime::Runtime::new().context("start the runtime that asks the warehouse")?;
     metrics
         .health
-        .set_waiting_for(Some("the warehouse".to_owned()));
+        .set_waiting_for(Some(warehouse_name(&settings)));
     runtime.block_on(prepare_warehouse(&settings, &shutdown, &metrics))?;
     let (log, mut replay) = open_log(&settings, &options, foreign.as_ref(), &found)?;
     if replay.fresh && !options.new_timeline {
@@ -83,7 +81,6 @@ pub fn run(
         settings_hash: settings.hash(),
     };
     let first_epoch = replay.first_epoch;
-    let acked_through = acked_through(&replay, first_epoch);
     let log = EpochLogHandle::start(log)?;
     if foreign.is_some() {
         // The records that we follow become those of our own log: a restart may go on from there.
@@ -94,12 +91,13 @@ pub fn run(
             .map(Entry::Epoch);
         log.append_durable(unknown.collect())?;
     }
-    let account = open_account(
-        first_epoch,
-        replayed
-            .iter()
-            .flat_map(|r| r.ack_times.iter().map(|ack| ack.epoch)),
-    );
+    let told = || {
+        let acks = replayed.iter().flat_map(|record| &record.ack_times);
+        acks.map(|ack| ack.epoch)
+    };
+    // An acknowledgement is told only once the epoch's dead letters are on their topic too.
+    let told_through = told().max().unwrap_or(first_epoch.saturating_sub(1));
+    let account = open_account(first_epoch, told());
     let on_event = listen(account.clone(), metrics.clone());
     let writer_settings = WriterSettings {
         concurrency: usize::from(settings.insert_concurrency),
@@ -110,7 +108,7 @@ pub fn run(
         SourcePlan::Kafka { config, .. } => Some(DeadLetterTopic::open(
             config.clone(),
             &settings.dead_letter_topic,
-            acked_through,
+            told_through,
         )?),
         SourcePlan::Recording { .. } => None,
     };
@@ -120,6 +118,7 @@ pub fn run(
         account,
         metrics.clone(),
         fatal.clone(),
+        warehouse_name(&settings),
     ));
     let output: Arc<dyn Output> = landing.clone();
     let done = execute(RunInput {
@@ -140,7 +139,7 @@ pub fn run(
     metrics.health.set_stopping();
     let finished = writer.finish();
     done?;
-    finished.map_err(anyhow::Error::new)?;
+    finished.map_err(job_error)?;
     let (landed_epoch, records, spans, dead_letters) = landing.totals();
     Ok(Outcome {
         landed_epoch,
@@ -191,10 +190,24 @@ fn run_windows(
     })
 }
 
+/// The source as people know it, for what the job says that it waits for.
+fn source_name(settings: &Settings) -> String {
+    if settings.recording.is_empty() {
+        format!("Kafka at {}", settings.kafka_bootstrap_servers)
+    } else {
+        format!("the recording {}", settings.recording)
+    }
+}
+
+fn warehouse_name(settings: &Settings) -> String {
+    format!("the warehouse at {}", settings.clickhouse_url)
+}
+
 fn target_of(settings: &Settings) -> Target {
     Target {
         url: settings.clickhouse_url.clone(),
         database: settings.clickhouse_database.clone(),
+        user: settings.clickhouse_user.clone(),
         token: settings.clickhouse_token.clone(),
         lz4: settings.insert_compression == InsertCompression::Lz4,
     }
@@ -209,6 +222,7 @@ async fn prepare_warehouse(
     let options = ClientOptions {
         url: settings.clickhouse_url.clone(),
         database: settings.clickhouse_database.clone(),
+        user: settings.clickhouse_user.clone(),
         token: settings.clickhouse_token.clone(),
     };
     let since = Instant::now();
@@ -251,6 +265,9 @@ async fn prepare_warehouse(
     prove_warehouse(&target_of(settings))
         .await
         .map_err(|error| JobError::Refused(error.to_string()))?;
+    sync_inserts(&target_of(settings), settings.warehouse_fsync)
+        .await
+        .context("set whether the warehouse syncs every insert (setting `warehouse_fsync`)")?;
     metrics.health.set_warehouse_proven(true);
     Ok(())
 }
@@ -401,20 +418,4 @@ fn fit_positions(
         );
     }
     Ok(logged.to_vec())
-}
-
-/// The last epoch up to which every block that the log knows is acknowledged.
-fn acked_through(replay: &Replay, first_epoch: Epoch) -> Epoch {
-    let first_open = replay
-        .blocks
-        .iter()
-        .filter(|(_, block)| block.acked_ms.is_none())
-        .map(|(id, _)| id.epoch)
-        .min();
-    let last = replay.blocks.keys().map(|id| id.epoch).max();
-    match (first_open, last) {
-        (Some(open), _) => open.saturating_sub(1),
-        (None, Some(last)) => last,
-        (None, None) => first_epoch.saturating_sub(1),
-    }
 }

@@ -485,3 +485,7 @@ impl<'scope, D: Clone + 'static> PerEpochByTime<'scope, D>
         )
     }
 }
+
+#[cfg(test)]
+#[path = "top_n_tests.rs"]
+mod tests;

@@ -5,8 +5,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::epochs::Epoch;
@@ -168,7 +169,8 @@ pub struct TraceState {
     earliest: Option<(Place, String, String)>,
     root: Option<Root>,
     root_namespace: String,
-    agents: BTreeSet<String>,
+    /// Sorted; most traces have one.
+    agents: Vec<String>,
     nodes: Vec<Node>,
     calls: Vec<ToolCall>,
 }
@@ -185,7 +187,7 @@ impl Default for TraceState {
             earliest: None,
             root: None,
             root_namespace: String::new(),
-            agents: BTreeSet::new(),
+            agents: Vec::new(),
             nodes: Vec::new(),
             calls: Vec::new(),
         }
@@ -223,9 +225,7 @@ impl TraceState {
             };
             self.take_root(root, &span.namespace);
         }
-        if !self.agents.contains(&*span.agent) {
-            self.agents.insert(span.agent.to_string());
-        }
+        self.take_agent(&span.agent);
         self.nodes.push(Node {
             span_id,
             parent,
@@ -252,6 +252,15 @@ impl TraceState {
         }
     }
 
+    fn take_agent(&mut self, agent: &str) {
+        if let Err(at) = self
+            .agents
+            .binary_search_by(|held| held.as_str().cmp(agent))
+        {
+            self.agents.insert(at, agent.to_owned());
+        }
+    }
+
     /// Takes in another part of the same trace.
     pub fn merge(&mut self, other: TraceState) {
         self.totals.merge(&other.totals);
@@ -268,7 +277,7 @@ impl TraceState {
         if let Some(root) = other.root {
             self.take_root(root, &other.root_namespace);
         }
-        self.agents.extend(other.agents);
+        other.agents.iter().for_each(|agent| self.take_agent(agent));
         self.nodes.extend(other.nodes);
         self.calls.extend(other.calls);
     }
@@ -293,12 +302,21 @@ impl TraceState {
         )
     }
 
-    /// How many spans name a parent that has not come.
-    fn missing_parents(&self) -> u64 {
-        let ids: hashbrown::HashSet<u64> = self.nodes.iter().map(|node| node.span_id).collect();
+    /// The parents that spans name and that have not come.
+    fn missing_parents(&self) -> BTreeSet<u64> {
+        let ids: HashSet<u64> = self.nodes.iter().map(|node| node.span_id).collect();
         self.nodes
             .iter()
-            .filter(|node| node.parent != 0 && !ids.contains(&node.parent))
+            .map(|node| node.parent)
+            .filter(|parent| *parent != 0 && !ids.contains(parent))
+            .collect()
+    }
+
+    /// How many spans have one of these parents.
+    fn children_of(&self, parents: &BTreeSet<u64>) -> u64 {
+        self.nodes
+            .iter()
+            .filter(|node| parents.contains(&node.parent))
             .count() as u64
     }
 
@@ -313,24 +331,37 @@ impl TraceState {
                 self.totals.llm_calls > 0 || self.totals.steps > self.totals.tool_calls,
             );
         }
-        let parents: HashMap<u64, &Node> =
-            self.nodes.iter().map(|node| (node.span_id, node)).collect();
-        let outermost = |node: &&Node| {
-            let mut above = parents.get(&node.parent);
-            // A forged cycle of parents must not hold us: no path is longer than the trace.
-            for _ in 0..self.nodes.len() {
-                match above {
-                    Some(parent) if parent.step_type == StepType::Session => return false,
-                    Some(parent) => above = parents.get(&parent.parent),
-                    None => return true,
+        // Of two spans with one id, the one that sorts first counts, whichever came first.
+        let mut parents: HashMap<u64, (StepType, u64)> = HashMap::new();
+        for node in &self.nodes {
+            let said = (node.step_type, node.parent);
+            let held = parents.entry(node.span_id).or_insert(said);
+            *held = said.min(*held);
+        }
+        // Whether an id is that of a session span or lies below one. A forged cycle of parents lies below none.
+        let mut within: HashMap<u64, bool> = HashMap::new();
+        let mut is_within = |id: u64| {
+            let (mut at, mut path) = (id, Vec::new());
+            let found = loop {
+                if let Some(&known) = within.get(&at) {
+                    break known;
                 }
-            }
-            true
+                match parents.get(&at) {
+                    None => break false,
+                    Some((StepType::Session, _)) => break true,
+                    Some((_, parent)) => {
+                        within.insert(at, false);
+                        path.push(at);
+                        at = *parent;
+                    }
+                }
+            };
+            within.extend(path.into_iter().map(|below| (below, found)));
+            found
         };
         self.nodes
             .iter()
-            .filter(|node| node.step_type == StepType::Session)
-            .filter(outermost)
+            .filter(|node| node.step_type == StepType::Session && !is_within(node.parent))
             .count() as u64
     }
 
@@ -352,7 +383,7 @@ impl TraceState {
             user_id: self.user.clone(),
             agent,
             root: self.root.clone(),
-            agents: self.agents.iter().cloned().collect(),
+            agents: self.agents.clone(),
             calls,
             orphans,
         }
@@ -431,15 +462,17 @@ pub struct TraceUpdate {
     /// The session that it belonged to when last told, where that was another one.
     pub moved_from: Option<SessionKey>,
     /// What it says.
-    pub summary: TraceSummary,
+    pub summary: Arc<TraceSummary>,
 }
 
 struct Tracked {
     segment: Epoch,
     state: TraceState,
     session: Option<SessionKey>,
-    /// Spans that are orphans for good as far as the grace time tells.
-    orphans: u64,
+    /// Parents that had not come when the grace time was over, and have not come since.
+    missing: BTreeSet<u64>,
+    /// When the trace is looked at next; its timers for other times are void.
+    next_look_us: i64,
 }
 
 /// How long traces are kept and waited for, µs.
@@ -451,13 +484,26 @@ pub struct TraceTimes {
     pub trace_ttl_us: i64,
 }
 
+impl TraceTimes {
+    /// When a span that is missing is missed.
+    fn settles_us(&self, state: &TraceState) -> i64 {
+        state.last_us.saturating_add(self.orphan_grace_us)
+    }
+
+    /// When the trace is forgotten.
+    fn ends_us(&self, state: &TraceState) -> i64 {
+        let kept_us = self.trace_ttl_us.max(self.orphan_grace_us);
+        state.last_us.saturating_add(kept_us)
+    }
+}
+
 /// The traces that one worker owns.
 pub struct Traces {
     times: TraceTimes,
     watermark_us: i64,
     traces: HashMap<TraceId, Tracked>,
     changed: BTreeSet<TraceId>,
-    /// When to look at a trace again. A timer is not moved by a new span: it looks, and is set again.
+    /// When to look at a trace again. A timer is not put off by a new span: it looks, and is set again.
     timers: BinaryHeap<Reverse<(i64, TraceId)>>,
 }
 
@@ -494,17 +540,19 @@ impl Traces {
 
     fn add(&mut self, epoch: Epoch, partial: TracePartial) {
         let TracePartial { trace_id, state } = partial;
-        let first_look = state.last_us.saturating_add(self.times.orphan_grace_us);
-        let tracked = self.traces.entry(trace_id).or_insert_with(|| {
-            self.timers.push(Reverse((first_look, trace_id)));
-            Tracked {
-                segment: epoch,
-                state: TraceState::default(),
-                session: None,
-                orphans: 0,
-            }
+        let tracked = self.traces.entry(trace_id).or_insert_with(|| Tracked {
+            segment: epoch,
+            state: TraceState::default(),
+            session: None,
+            missing: BTreeSet::new(),
+            next_look_us: i64::MAX,
         });
         tracked.state.merge(state);
+        let settles = self.times.settles_us(&tracked.state);
+        if settles < tracked.next_look_us {
+            tracked.next_look_us = settles;
+            self.timers.push(Reverse((settles, trace_id)));
+        }
         self.changed.insert(trace_id);
     }
 
@@ -517,38 +565,29 @@ impl Traces {
                 break;
             }
             self.timers.pop();
-            let Some(tracked) = self.traces.get_mut(&trace_id) else {
+            let Some(tracked) = self
+                .traces
+                .get_mut(&trace_id)
+                .filter(|tracked| tracked.next_look_us == at)
+            else {
                 continue;
             };
-            let settles = tracked
-                .state
-                .last_us
-                .saturating_add(self.times.orphan_grace_us);
-            let ends = tracked
-                .state
-                .last_us
-                .saturating_add(self.times.trace_ttl_us)
-                .max(settles);
-            if settles <= self.watermark_us {
-                let orphans = tracked.state.missing_parents();
-                if orphans != tracked.orphans {
-                    tracked.orphans = orphans;
+            let settles = self.times.settles_us(&tracked.state);
+            if settles > self.watermark_us {
+                tracked.next_look_us = settles;
+            } else {
+                let missing = tracked.state.missing_parents();
+                if missing != tracked.missing {
+                    tracked.missing = missing;
                     self.changed.insert(trace_id);
                 }
+                tracked.next_look_us = self.times.ends_us(&tracked.state);
+                if tracked.next_look_us <= self.watermark_us {
+                    // Should the block not end here, the timer finds the trace again in the next epoch.
+                    expired.push(trace_id);
+                }
             }
-            if ends <= self.watermark_us {
-                expired.push(trace_id);
-                again.push(Reverse((ends, trace_id)));
-            } else {
-                again.push(Reverse((
-                    if settles > self.watermark_us {
-                        settles
-                    } else {
-                        ends
-                    },
-                    trace_id,
-                )));
-            }
+            again.push(Reverse((tracked.next_look_us, trace_id)));
         }
         self.timers.extend(again);
         expired
@@ -558,13 +597,7 @@ impl Traces {
     /// Timers of dropped traces find nothing to look at.
     fn forget(&mut self, expired: &[TraceId]) {
         for trace_id in expired {
-            let over = |tracked: &Tracked| {
-                tracked
-                    .state
-                    .last_us
-                    .saturating_add(self.times.trace_ttl_us.max(self.times.orphan_grace_us))
-                    <= self.watermark_us
-            };
+            let over = |tracked: &Tracked| self.times.ends_us(&tracked.state) <= self.watermark_us;
             if self.traces.get(trace_id).is_some_and(over) {
                 self.traces.remove(trace_id);
             }
@@ -573,10 +606,12 @@ impl Traces {
 
     fn update(&mut self, trace_id: TraceId) -> Option<TraceUpdate> {
         let tracked = self.traces.get_mut(&trace_id)?;
-        if tracked.orphans > 0 {
+        if !tracked.missing.is_empty() {
             // A parent that comes after the grace time takes its children out of the orphans.
-            tracked.orphans = tracked.state.missing_parents();
+            let missing = tracked.state.missing_parents();
+            tracked.missing.retain(|parent| missing.contains(parent));
         }
+        let orphans = tracked.state.children_of(&tracked.missing);
         let (session, _) = tracked.state.session_key(trace_id);
         let moved_from = tracked
             .session
@@ -587,7 +622,7 @@ impl Traces {
             segment: tracked.segment,
             session,
             moved_from,
-            summary: tracked.state.summary(tracked.orphans, trace_id),
+            summary: Arc::new(tracked.state.summary(orphans, trace_id)),
         })
     }
 
@@ -607,21 +642,12 @@ impl Traces {
 /// The longest run of calls of one tool with equal arguments, by time: its calls, oldest first.
 #[must_use]
 pub fn longest_run<'a>(calls: impl Iterator<Item = &'a ToolCall>) -> Vec<&'a ToolCall> {
-    let mut longest: Vec<&ToolCall> = Vec::new();
-    let mut run: Vec<&ToolCall> = Vec::new();
-    for call in calls {
-        let same = run.last().is_some_and(|last| {
-            last.args_hash == call.args_hash && last.tool_name == call.tool_name
-        });
-        if !same {
-            run.clear();
-        }
-        run.push(call);
-        if run.len() > longest.len() {
-            longest.clone_from(&run);
-        }
-    }
-    longest
+    let calls: Vec<&ToolCall> = calls.collect();
+    calls
+        .chunk_by(|a, b| a.args_hash == b.args_hash && a.tool_name == b.tool_name)
+        .rev()
+        .max_by_key(|run| run.len())
+        .map_or(Vec::new(), <[_]>::to_vec)
 }
 
 #[cfg(test)]

@@ -36,6 +36,13 @@ pub struct StepKey {
     pub model: String,
 }
 
+impl StepKey {
+    /// Whether this is an agent's overflow key, which stands outside the cap on its keys, whoever has named it.
+    fn is_overflow(&self) -> bool {
+        self.tool_name == OVERFLOW && self.model == OVERFLOW
+    }
+}
+
 /// Sums over steps. All are integers: they add in any order to the same bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepSums {
@@ -269,7 +276,7 @@ impl Windows {
     /// which keys were first does not depend on who sent them.
     fn admitted(&mut self, key: StepKey) -> Arc<StepKey> {
         let key = Arc::new(key);
-        if self.keys.contains_key(&key) {
+        if key.is_overflow() || self.keys.contains_key(&key) {
             return key;
         }
         let count = self.keys_of_agent.entry(key.agent.clone()).or_default();
@@ -343,7 +350,7 @@ impl Windows {
         keys.retain(|key, windows| {
             let alive = !windows.minutes.is_empty() || !windows.hours.is_empty();
             if !alive
-                && key.tool_name != OVERFLOW
+                && !key.is_overflow()
                 && let Some(count) = self.keys_of_agent.get_mut(&key.agent)
             {
                 *count = count.saturating_sub(1);

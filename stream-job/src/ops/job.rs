@@ -55,7 +55,7 @@ pub enum JobError {
     #[error("refused to start: {0}")]
     Refused(String),
     /// A replay would write other bytes than were written.
-    #[error("the replay diverged: {0}")]
+    #[error("{0}")]
     Diverged(String),
 }
 

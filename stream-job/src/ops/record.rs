@@ -130,6 +130,7 @@ pub fn record(args: &RecordArgs, settings: &Settings, shutdown: &Shutdown) -> an
             &buffers,
             Duration::from_secs(1),
             || {},
+            |_| {},
         )?;
         Copy {
             reader,

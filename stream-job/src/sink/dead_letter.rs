@@ -179,3 +179,87 @@ fn hex(bytes: &[u8]) -> String {
             out
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::buffer::Batch;
+
+    const ORIGIN: Origin<'static> = Origin {
+        topic: "otlp_spans",
+        partition: 3,
+        offset: 42,
+    };
+
+    fn batch(payload: Option<&[u8]>) -> Batch {
+        let mut batch = Batch::default();
+        let headers = vec![("content-type".to_owned(), Some(b"text/plain".to_vec()))];
+        batch.push(42, 1_700, Some(b"key"), headers, payload);
+        batch
+    }
+
+    fn of_record(payload: Option<&[u8]>) -> DeadLetter {
+        let batch = batch(payload);
+        let record = batch.records().next().expect("there is one");
+        DeadLetter::of_record(&record, &ORIGIN, "unknown", &RecordError::EmptyPayload)
+    }
+
+    #[test]
+    fn a_rejected_record_is_named_by_its_offset_and_keeps_all_that_came() {
+        let letter = of_record(Some(b"what came"));
+        assert_eq!(
+            (letter.id().as_str(), letter.unit()),
+            ("otlp_spans/3/42", "record")
+        );
+        assert_eq!(letter.value(), Some(&b"what came"[..]));
+        assert_eq!(letter.record.key.as_deref(), Some(&b"key"[..]));
+        assert_eq!(letter.record.headers[0].0, "content-type");
+        assert_eq!(letter.error_code, "empty_payload");
+        assert_eq!(
+            letter.reason().message,
+            RecordError::EmptyPayload.to_string()
+        );
+        assert!(matches!(letter.rejected(), Rejected::Record));
+        assert_eq!(of_record(None).value(), None, "a tombstone stays one");
+    }
+
+    #[test]
+    fn a_rejected_span_is_named_by_its_index_and_keeps_its_own_bytes() {
+        let batch = batch(Some(b"a whole record"));
+        let record = batch.records().next().expect("there is one");
+        let span = SpanView {
+            index: 7,
+            trace_id: &[0xab; 16],
+            span_id: &[1, 2],
+            raw: b"one span",
+            ..SpanView::default()
+        };
+        let reject = SpanReject {
+            code: "bad_span_id",
+            message: "the span id has 2 bytes".to_owned(),
+        };
+        let letter = DeadLetter::of_span(&record, &ORIGIN, "otlp_protobuf", &span, &reject);
+        assert_eq!(
+            (letter.id().as_str(), letter.unit()),
+            ("otlp_spans/3/42/7", "span")
+        );
+        assert_eq!(letter.value(), Some(&b"one span"[..]));
+        assert_eq!(
+            letter.record.payload.as_deref(),
+            Some(&b"a whole record"[..])
+        );
+        let Rejected::Span {
+            index,
+            trace_id,
+            span_id,
+            raw,
+        } = letter.rejected()
+        else {
+            panic!("a span was rejected, not its record")
+        };
+        assert_eq!((index, raw), (7, &b"one span"[..]));
+        assert_eq!((trace_id, span_id), ("ab".repeat(16).as_str(), "0102"));
+        assert_eq!(letter.reason().code, "bad_span_id");
+        assert_eq!(letter.origin().offset, 42);
+    }
+}

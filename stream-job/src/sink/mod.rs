@@ -8,6 +8,7 @@
 pub mod block;
 pub mod dead_letter;
 pub mod dead_letter_topic;
+pub mod durability;
 pub mod landed;
 pub mod native;
 #[macro_use]

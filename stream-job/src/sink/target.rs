@@ -18,7 +18,9 @@ pub struct Target {
     pub url: String,
     /// Database.
     pub database: String,
-    /// Token, the password of user `default`; empty where none is asked for.
+    /// User, `default` where the server has no others.
+    pub user: String,
+    /// Token, the user's password; empty where none is asked for.
     pub token: String,
     /// Whether bodies are compressed with lz4: for slow networks only.
     pub lz4: bool,
@@ -37,10 +39,10 @@ impl Target {
             .with_url(&self.url)
             .with_database(&self.database)
             .with_compression(compression);
-        if self.token.is_empty() {
+        if self.token.is_empty() && self.user == "default" {
             return client;
         }
-        client.with_user("default").with_password(&self.token)
+        client.with_user(&self.user).with_password(&self.token)
     }
 }
 

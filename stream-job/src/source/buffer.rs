@@ -26,6 +26,7 @@ pub struct RecordSlot {
 pub struct Batch {
     arena: Vec<u8>,
     slots: Vec<RecordSlot>,
+    header_bytes: usize,
 }
 
 /// A record borrowed from its batch.
@@ -107,6 +108,7 @@ impl Batch {
         );
         let key = key.map(|bytes| self.store(bytes));
         let payload = payload.map(|bytes| self.store(bytes));
+        self.header_bytes += header_bytes(&headers);
         self.slots.push(RecordSlot {
             offset,
             timestamp_ms,
@@ -153,10 +155,20 @@ impl Batch {
         self.slots.is_empty()
     }
 
-    /// Bytes of keys, headers and payloads held.
+    /// Bytes of keys, headers and payloads held, and of the records themselves: those without any must count, too.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.arena.len()
+        self.arena.len() + self.header_bytes + self.slots.len() * size_of::<RecordSlot>()
+    }
+
+    /// Bytes of the payloads alone.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        let lengths = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.payload.as_ref().map(Range::len));
+        lengths.sum::<usize>() as u64
     }
 
     /// Splits off the records at and above `offset`. Only the shorter, newer part is copied.
@@ -174,8 +186,16 @@ impl Batch {
             );
         }
         self.slots.truncate(at);
+        self.header_bytes -= rest.header_bytes;
         rest
     }
+}
+
+fn header_bytes(headers: &Headers) -> usize {
+    let bytes = |(name, value): &(String, Option<Vec<u8>>)| {
+        size_of_val(name) + name.len() + size_of_val(value) + value.as_ref().map_or(0, Vec::len)
+    };
+    headers.iter().map(bytes).sum()
 }
 
 /// One partition's unreleased records.
@@ -264,6 +284,69 @@ mod tests {
         assert_eq!(contents(&second), vec![(9, b"9".to_vec())]);
         assert_eq!(second.records().next().map(|r| r.headers().len()), Some(1));
         assert_eq!(buffer.bytes(), 0);
+    }
+
+    #[test]
+    fn keys_payloads_times_and_tombstones_come_out_as_they_went_in() {
+        let records = [
+            (Some(&b"key"[..]), Some(&b"value"[..])),
+            (None, None),
+            (Some(b""), Some(b"")),
+        ];
+        let records: Vec<Record> = (0..)
+            .zip(records)
+            .map(|(offset, (key, payload))| Record {
+                offset,
+                timestamp_ms: offset - 1,
+                key: key.map(<[u8]>::to_vec),
+                headers: vec![("h".to_owned(), None), ("h".to_owned(), Some(vec![1]))],
+                payload: payload.map(<[u8]>::to_vec),
+            })
+            .collect();
+        let mut buffer = buffer_with(&[]);
+        records
+            .iter()
+            .cloned()
+            .for_each(|record| buffer.held().push_record(record));
+        buffer.position = 3;
+        // The split must not mix up what belongs to whom.
+        let released = [buffer.release(1), buffer.release(3)];
+        let found: Vec<Record> = released
+            .iter()
+            .flat_map(Batch::records)
+            .map(|record| record.to_record())
+            .collect();
+        assert_eq!(found, records);
+    }
+
+    #[test]
+    fn headers_and_empty_records_count_as_bytes_and_are_given_back() {
+        let mut buffer = buffer_with(&[]);
+        for offset in 0..1_000 {
+            buffer.held().push(offset, -1, None, Vec::new(), None);
+        }
+        buffer.position = 1_000;
+        assert!(buffer.bytes() >= 50_000, "{}", buffer.bytes());
+        let headers = vec![("h".to_owned(), Some(vec![0; 70_000]))];
+        let before = buffer.bytes();
+        buffer.held().push(1_000, -1, None, headers, None);
+        buffer.position = 1_001;
+        assert!(buffer.bytes() >= before + 70_000);
+        buffer.release(1_000);
+        assert!(
+            (70_000..71_000).contains(&buffer.bytes()),
+            "{}",
+            buffer.bytes()
+        );
+        buffer.release(1_001);
+        assert_eq!(buffer.bytes(), 0);
+    }
+
+    #[test]
+    fn nothing_is_released_below_the_first_record() {
+        let mut buffer = buffer_with(&[3, 9]);
+        assert!(buffer.release(3).is_empty());
+        assert_eq!(buffer.records(), 2);
     }
 
     #[test]

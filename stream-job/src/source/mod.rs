@@ -83,6 +83,9 @@ pub trait Reader {
         budget_bytes: usize,
     ) -> anyhow::Result<Polled>;
 
+    /// Reads beyond what it holds an epoch to by itself: one of the log reaches further.
+    fn read_further(&mut self) {}
+
     /// When it was last confirmed, in ms since 1970, that the buffer stands at its partition's end; `None` if it does not.
     fn confirmed_at_end_ms(&self, at: usize, buffer: &PartitionBuffer) -> Option<i64>;
 

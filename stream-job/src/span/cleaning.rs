@@ -23,6 +23,8 @@ pub struct CleanSettings {
     pub max_tokens: u64,
     /// More nano-dollars than any one step can cost; 10^15, a million dollars, by default.
     pub max_cost_nanousd: u64,
+    /// Whether input, output and the hash of arguments are wanted: rows need them, windows do not.
+    pub texts: bool,
 }
 
 impl Default for CleanSettings {
@@ -30,6 +32,7 @@ impl Default for CleanSettings {
         CleanSettings {
             max_tokens: 1_000_000_000_000,
             max_cost_nanousd: 1_000_000_000_000_000,
+            texts: true,
         }
     }
 }
@@ -137,7 +140,11 @@ pub fn clean<'a>(
         events: &span.events,
         step_type,
     };
-    let input = source.input();
+    let input = if settings.texts {
+        source.input()
+    } else {
+        Cow::default()
+    };
     let args_hash = match step_type {
         StepType::Act => arguments::hash(&input),
         _ => 0,
@@ -192,7 +199,11 @@ pub fn clean<'a>(
         cost_nanousd: cost(&facts, settings.max_cost_nanousd),
         args_hash,
         input,
-        output: source.output(),
+        output: if settings.texts {
+            source.output()
+        } else {
+            Cow::default()
+        },
         attributes: &span.attributes,
         resource: &resource.attributes,
         trace_state: Cow::Borrowed(&span.trace_state),

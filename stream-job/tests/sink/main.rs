@@ -42,6 +42,7 @@ impl Job {
             Ok(NewLog {
                 timeline: "t1".to_owned(),
                 first_epoch: EPOCH,
+                positions: Vec::new(),
                 settings: BTreeMap::new(),
             })
         };

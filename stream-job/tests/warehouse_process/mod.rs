@@ -80,6 +80,7 @@ pub(crate) fn migrate(url: &str, database: &str) -> Target {
     Target {
         url: url.to_owned(),
         database: database.to_owned(),
+        user: "default".to_owned(),
         token: String::new(),
         lz4: false,
     }

@@ -34,8 +34,17 @@ class Bad:
 
 
 KINDS = (
-    "truncated", "not_otlp", "not_utf8_document", "not_utf8_attribute", "zero_trace_id", "zero_span_id", "year_1970",
-    "year_2200", "end_before_start", "many_attributes", "huge",
+    "truncated",
+    "not_otlp",
+    "not_utf8_document",
+    "not_utf8_attribute",
+    "zero_trace_id",
+    "zero_span_id",
+    "year_1970",
+    "year_2200",
+    "end_before_start",
+    "many_attributes",
+    "huge",
 )
 
 
@@ -118,11 +127,16 @@ def _huge(draw: Draw, now_ns: int) -> bytes:
 
 
 _BAD_SPANS = {
-    "zero_trace_id": _zero_trace_id, "zero_span_id": _zero_span_id, "year_1970": _year_1970, "year_2200": _year_2200,
+    "zero_trace_id": _zero_trace_id,
+    "zero_span_id": _zero_span_id,
+    "year_1970": _year_1970,
+    "year_2200": _year_2200,
 }
 _CLEANED = {
-    "end_before_start": _end_before_start, "not_utf8_attribute": _not_utf8_attribute,
-    "many_attributes": _many_attributes, "huge": _huge,
+    "end_before_start": _end_before_start,
+    "not_utf8_attribute": _not_utf8_attribute,
+    "many_attributes": _many_attributes,
+    "huge": _huge,
 }
 
 

@@ -62,8 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--kafka", metavar="HOST:PORT", help="send to this Kafka; the topics must be there or come within --wait")
     add("--recording", metavar="DIR", type=Path, help="write a recording to this new or empty folder")
     add("--seed", default="1", help="the same seed and --start give the same bytes (default 1)")
-    add("--start", metavar="TIME", help="ISO time of the first step: as fast as possible in simulated time. "
-        "Without it: live, by the wall clock")
+    add(
+        "--start",
+        metavar="TIME",
+        help="ISO time of the first step: as fast as possible in simulated time. Without it: live, by the wall clock",
+    )
     add("--rate", type=float, default=20.0, metavar="N", help="spans a second (default 20)")
     add("--sessions", type=int, default=50, metavar="N", help="sessions at once (default 50)")
     add("--duration", type=float, default=0.0, metavar="S", help="end after so many seconds (simulated with --start)")
@@ -74,8 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--orphan-rate", type=float, default=0.002, metavar="P", help="roots lost per trace (default 0.002)")
     add("--duplicate-rate", type=float, default=0.005, metavar="P", help="records sent twice (default 0.005)")
     add("--bad-rate", type=float, default=0.0, metavar="P", help="bad records per record (default 0)")
-    add("--conventions", default=",".join(CONVENTIONS), metavar="A,B",
-        help=f"of {', '.join(CONVENTIONS)} (default all)")
+    add(
+        "--conventions", default=",".join(CONVENTIONS), metavar="A,B", help=f"of {', '.join(CONVENTIONS)} (default all)"
+    )
     add("--workers", type=int, default=1, metavar="N", help="processes, --kafka only (default 1)")
     add("--batch-delay-ms", type=int, default=100, metavar="MS", help="longest wait of an ended span (default 100)")
     add("--linger-ms", type=int, default=5, metavar="MS", help="Kafka's linger.ms, at most 50 (default 5)")
@@ -187,8 +191,23 @@ def run(options: argparse.Namespace) -> tuple[Report, dict[str, Any]]:
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """The flags that shape what is sent."""
-    names = ("seed", "start", "rate", "sessions", "workers", "conventions", "error_rate", "loop_rate", "orphan_rate",
-             "duplicate_rate", "bad_rate", "batch_delay_ms", "duration", "total_sessions", "spans")
+    names = (
+        "seed",
+        "start",
+        "rate",
+        "sessions",
+        "workers",
+        "conventions",
+        "error_rate",
+        "loop_rate",
+        "orphan_rate",
+        "duplicate_rate",
+        "bad_rate",
+        "batch_delay_ms",
+        "duration",
+        "total_sessions",
+        "spans",
+    )
     return {name: getattr(options, name) for name in names}
 
 

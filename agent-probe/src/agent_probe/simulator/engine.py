@@ -241,4 +241,3 @@ class Simulation:
         resends += [entry for entry in self._heap if isinstance(entry[2], _Resend)]
         for _, _, actor in resends:
             actor.act(now_ns)
-

@@ -83,8 +83,12 @@ class Kafka:
         while True:
             try:
                 self._producer.produce(
-                    record.topic, value=record.payload, key=record.key, headers=list(record.headers),
-                    partition=partition, on_delivery=self._on_delivery,
+                    record.topic,
+                    value=record.payload,
+                    key=record.key,
+                    headers=list(record.headers),
+                    partition=partition,
+                    on_delivery=self._on_delivery,
                 )
             except BufferError:
                 if time.monotonic() >= limit:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000_000
 _WRITERS: dict[str, Writer] = {
-    "agent": agent.write, "openinference": openinference.write, "genai": genai.write, "openllmetry": openllmetry.write,
+    "agent": agent.write,
+    "openinference": openinference.write,
+    "genai": genai.write,
+    "openllmetry": openllmetry.write,
 }
 _CONTAINERS = ("session", "inner", "chain")
 # Steps that a convention has no span for.
@@ -197,4 +200,3 @@ class Slot:
             if (due.turn.trace_id, step.span_id) in self._written:
                 place = Place(session, due.turn, step, due.start_ns, max(due.start_ns, now_ns))
                 self._write(_WRITERS[session.agent.convention], place, now_ns)
-

@@ -19,25 +19,34 @@ _SUBJECTS = {
 }
 _QUESTIONS = {
     "zh": (
-        "请帮我安排去{city}的行程，重点看{subject}。", "{city}下周天气怎么样？需要带伞吗？",
-        "查一下{subject}为什么下降了，给出三条原因。", "我叫{name}，想知道订单{number}的进度。",
-        "把{subject}的数据整理成表格，并说明异常值。", "推荐一款适合{name}的礼物，预算{amount}元。",
+        "请帮我安排去{city}的行程，重点看{subject}。",
+        "{city}下周天气怎么样？需要带伞吗？",
+        "查一下{subject}为什么下降了，给出三条原因。",
+        "我叫{name}，想知道订单{number}的进度。",
+        "把{subject}的数据整理成表格，并说明异常值。",
+        "推荐一款适合{name}的礼物，预算{amount}元。",
     ),
     "en": (
-        "Plan a trip to {city} and mind the {subject}.", "Why did {subject} drop last week? Give three reasons.",
-        "I'm {name}; where is order {number}?", "Review the change in module {number} and run its tests.",
+        "Plan a trip to {city} and mind the {subject}.",
+        "Why did {subject} drop last week? Give three reasons.",
+        "I'm {name}; where is order {number}?",
+        "Review the change in module {number} and run its tests.",
         "Compare what is known about {subject} in {city} with last year.",
         "Summarise the incident of {number} for {name}.",
     ),
 }
 _THOUGHTS = {
     "zh": (
-        "用户想了解{subject}，我先调用{tool}获取数据。", "上一步的结果还不够，需要再用{tool}核对一次。",
-        "信息不完整，先用{tool}确认{city}的情况，再决定下一步。", "根据观察结果，下一步应当使用{tool}。",
+        "用户想了解{subject}，我先调用{tool}获取数据。",
+        "上一步的结果还不够，需要再用{tool}核对一次。",
+        "信息不完整，先用{tool}确认{city}的情况，再决定下一步。",
+        "根据观察结果，下一步应当使用{tool}。",
     ),
     "en": (
-        "The user asks about {subject}; {tool} should have the data.", "That is not enough yet: check with {tool}.",
-        "Before answering I need {tool} for {city}.", "The observation points to {subject}; verify it with {tool}.",
+        "The user asks about {subject}; {tool} should have the data.",
+        "That is not enough yet: check with {tool}.",
+        "Before answering I need {tool} for {city}.",
+        "The observation points to {subject}; verify it with {tool}.",
     ),
 }
 _ANSWERS = {
@@ -77,8 +86,12 @@ to_json = json.JSONEncoder(ensure_ascii=False).encode
 def fill(draw: Draw, template: str, language: str, tool: str = "") -> str:
     """A template with its places filled."""
     return template.format(
-        city=draw.one(_CITIES[language]), name=draw.one(_NAMES[language]), subject=draw.one(_SUBJECTS[language]),
-        number=draw.integer(100000, 999999), amount=draw.integer(5, 500) * 10, tool=tool,
+        city=draw.one(_CITIES[language]),
+        name=draw.one(_NAMES[language]),
+        subject=draw.one(_SUBJECTS[language]),
+        number=draw.integer(100000, 999999),
+        amount=draw.integer(5, 500) * 10,
+        tool=tool,
     )
 
 

@@ -1,5 +1,6 @@
 //! Whether the process lives and whether it can do its work.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -18,6 +19,8 @@ pub struct Health {
     warehouse_proven: AtomicBool,
     stopping: AtomicBool,
     waiting_for: Mutex<Option<String>>,
+    /// What has gone away while the job ran, by who noticed it.
+    away: Mutex<BTreeMap<String, String>>,
     timeline: OnceLock<String>,
 }
 
@@ -30,6 +33,7 @@ impl Default for Health {
             warehouse_proven: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             waiting_for: Mutex::new(None),
+            away: Mutex::default(),
             timeline: OnceLock::new(),
         }
     }
@@ -63,6 +67,16 @@ impl Health {
             .waiting_for
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// Says that something has gone away that the job needs and goes on trying, or with `None` that it is back. `who`
+    /// noticed it, and says so again when it is back.
+    pub fn set_away(&self, who: &str, what: Option<String>) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => away.insert(who.to_owned(), what),
+            None => away.remove(who),
+        };
     }
 
     /// Says which timeline the job writes. The first call counts.
@@ -118,10 +132,14 @@ impl Health {
     }
 
     pub(super) fn waiting_for(&self) -> Option<String> {
-        self.waiting_for
+        let waiting_for = self
+            .waiting_for
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting_for.clone().or_else(|| {
+            let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+            away.values().next().cloned()
+        })
     }
 
     pub(super) fn timeline(&self) -> Option<&str> {
@@ -158,6 +176,10 @@ mod tests {
             "waiting for Kafka at localhost:9092"
         );
         health.set_waiting_for(None);
+        health.set_away("reader 0", Some("Kafka at localhost:9092".to_owned()));
+        health.set_away("reader 1", None);
+        assert!(health.not_ready().unwrap().contains("Kafka"));
+        health.set_away("reader 0", None);
         health.set_stopping();
         assert!(!health.is_ready());
     }

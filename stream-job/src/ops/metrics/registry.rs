@@ -27,6 +27,11 @@ impl Counter {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// Moves it up to a sum that is kept elsewhere; it never goes down.
+    pub fn raise_to(&self, sum: u64) {
+        self.0.fetch_max(sum, Relaxed);
+    }
+
     /// The sum so far.
     #[must_use]
     pub fn get(&self) -> u64 {

@@ -40,11 +40,11 @@ declare_settings! {
         /// How often an epoch is cut while reading Kafka.
         epoch_interval: Duration = "500ms", PLAIN.range(10.0, 60.0 * SECOND);
         /// Payload bytes after which an epoch is cut early.
-        epoch_max_bytes: ByteSize = "32MiB", PLAIN.range(64.0 * KIB, 1_024.0 * MIB);
+        epoch_max_bytes: ByteSize = "16MiB", PLAIN.range(64.0 * KIB, 1_024.0 * MIB);
         /// Records after which an epoch is cut while reading a recording, which time never cuts.
         epoch_records: u32 = "10000", PLAIN.range(1.0, 10_000_000.0);
         /// Epochs that may be between source and warehouse before the source waits.
-        max_epochs_in_flight: u32 = "8", PLAIN.range(1.0, 1_000.0);
+        max_epochs_in_flight: u32 = "4", PLAIN.range(1.0, 1_000.0);
         /// How often the blocks of DWS and ADS tables end.
         dws_block_interval: Duration = "2s", PLAIN.range(10.0, HOUR);
     }
@@ -57,7 +57,8 @@ declare_settings! {
         allowed_lateness: Duration = "1h", SHAPING.range(0.0, 30.0 * DAY);
         /// An event time further ahead of the wall clock than this never moves a watermark.
         max_future_skew: Duration = "60s", PLAIN.range(0.0, DAY);
-        /// How far behind the watermark a span's fingerprint is remembered to drop copies of it.
+        /// How far behind the watermark a span's fingerprint is remembered to drop copies of it; for the spans of session
+        /// documents, which come again longer, at least `session_ttl`.
         dedup_horizon: Duration = "10min", SHAPING.range(0.0, 30.0 * DAY);
         /// How long a trace waits for a missing parent before its children count as orphans.
         orphan_grace: Duration = "60s", SHAPING.range(0.0, DAY);

@@ -54,6 +54,11 @@ impl Settings {
                 "`anomaly_min_windows` must not exceed `anomaly_baseline_windows`: no baseline would ever be long enough",
             );
         }
+        if self.session_ttl < self.trace_ttl.max(self.orphan_grace) {
+            return conflict(
+                "`session_ttl` must not be shorter than `trace_ttl` and `orphan_grace`: a trace would count again in a session that forgot it",
+            );
+        }
         if self.spans_topic == self.documents_topic {
             return conflict(
                 "`spans_topic` and `documents_topic` must differ: the topic tells how a record is read",

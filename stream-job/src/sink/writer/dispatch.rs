@@ -17,7 +17,7 @@ use crate::sink::target::WaitReport;
 
 /// Messages taken at a time: their intents share one sync.
 const BATCH: usize = 1024;
-const OPS_EPOCH: &str = "ops_epoch";
+pub(super) const OPS_EPOCH: &str = "ops_epoch";
 /// Tables that can be asked for the rows of an epoch and shard. `dwd_content`, DWS and ADS need no asking: an equal
 /// row sent again replaces itself.
 const COUNTABLE: [&str; 5] = [
@@ -107,8 +107,18 @@ impl Dispatcher {
     ) -> Result<(), WriterError> {
         match message {
             Message::Block(block) => self.take_block(block, promises)?,
-            Message::Close(close) => self.tracker.close(close)?,
-            Message::Landed { block, acked_ms } => {
+            Message::Close(close) => {
+                self.ledger.close(close.row.epoch)?;
+                self.tracker.close(close)?;
+            }
+            Message::Landed {
+                block,
+                acked_ms,
+                took,
+            } => {
+                if let Some(took) = took {
+                    (self.events)(WriterEvent::Inserted { took });
+                }
                 let ack = Ack {
                     table: block.table.to_owned(),
                     shard: block.shard,

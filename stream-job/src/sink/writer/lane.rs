@@ -1,7 +1,7 @@
 //! One table and shard: blocks land one after the other.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clickhouse::error::Error;
 use tokio::sync::{Semaphore, mpsc};
@@ -49,9 +49,10 @@ impl Lanes {
     pub(super) async fn run(self: Arc<Self>, mut jobs: mpsc::UnboundedReceiver<Job>) {
         while let Some(job) = jobs.recv().await {
             let message = match self.land(&job).await {
-                Ok(()) => Message::Landed {
+                Ok(took) => Message::Landed {
                     block: job.block,
                     acked_ms: super::now_ms(),
+                    took,
                 },
                 Err(error) => Message::Failed(error),
             };
@@ -62,45 +63,52 @@ impl Lanes {
         }
     }
 
-    async fn land(&self, job: &Job) -> Result<(), WriterError> {
+    /// Lands one block; tells how long the insert took, or `None` where the block was there already.
+    async fn land(&self, job: &Job) -> Result<Option<Duration>, WriterError> {
         let token = job.block.token(&self.timeline);
         if let Some(rows_if_there) = job.rows_if_there {
-            let count = self.persist(&token, || self.count(&job.block)).await?;
+            let (count, _) = self.persist(&token, || self.count(&job.block)).await?;
             if count >= rows_if_there {
-                return Ok(());
+                return Ok(None);
             }
             let before = rows_if_there - job.block.rows;
             if count > before {
                 return Err(WriterError::PartOfABlock { token, count });
             }
         }
-        self.persist(&token, || insert_once(&self.client, &job.block, &token))
+        let ((), took) = self
+            .persist(&token, || insert_once(&self.client, &job.block, &token))
             .await?;
         let block = &job.block;
         self.metrics
             .count_insert(block.table, block.rows, block.bytes());
-        Ok(())
+        Ok(Some(took))
     }
 
-    /// Tries until it succeeds or no waiting can help.
-    async fn persist<T, F>(&self, token: &str, attempt: impl Fn() -> F) -> Result<T, WriterError>
+    /// Tries until it succeeds or no waiting can help; tells how long the attempt took that succeeded.
+    async fn persist<T, F>(
+        &self,
+        token: &str,
+        attempt: impl Fn() -> F,
+    ) -> Result<(T, Duration), WriterError>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let mut pauses = Pauses::new();
         loop {
-            let result = {
+            let (result, took) = {
                 let _permit = self
                     .permits
                     .acquire()
                     .await
                     .expect("the permits are never closed");
-                attempt().await
+                let began = Instant::now();
+                (attempt().await, began.elapsed())
             };
             match result {
                 Ok(value) => {
                     self.report.over();
-                    return Ok(value);
+                    return Ok((value, took));
                 }
                 Err(error) if verdict(&error) == Verdict::Stop => {
                     return Err(WriterError::Refused {

@@ -1,7 +1,9 @@
 //! What the epoch log says of blocks, against what a replay computes: decisions without I/O.
 
+use std::collections::btree_map::OccupiedEntry;
 use std::collections::{BTreeMap, HashMap};
 
+use super::dispatch::OPS_EPOCH;
 use crate::checkpoint::epoch_log::{BlockId, RecordedBlock, Replay};
 use crate::checkpoint::record::Intent;
 use crate::sink::block::Block;
@@ -51,6 +53,10 @@ pub(super) enum Decision {
 pub(super) struct Ledger {
     recorded: BTreeMap<BlockId, RecordedBlock>,
     old: HashMap<BlockId, u64>,
+    /// How many recorded blocks of each epoch have not been computed again.
+    awaited: BTreeMap<u64, usize>,
+    /// `ops_epoch` was promised up to here: by then all blocks had been.
+    complete_through: u64,
 }
 
 impl Ledger {
@@ -70,13 +76,59 @@ impl Ledger {
             (id.clone(), before + block.rows)
         };
         let old = recorded.iter().filter(is_old).map(with_rows).collect();
-        Ledger { recorded, old }
+        let mut awaited = BTreeMap::new();
+        for id in recorded.keys().filter(|id| id.table != OPS_EPOCH) {
+            *awaited.entry(id.epoch).or_default() += 1;
+        }
+        let complete = recorded.keys().filter(|id| id.table == OPS_EPOCH);
+        let complete_through = complete.map(|id| id.epoch).max().unwrap_or(0);
+        Ledger {
+            recorded,
+            old,
+            awaited,
+            complete_through,
+        }
+    }
+
+    /// All blocks up to this epoch have been decided on, but for those of `ops_epoch`, which are made from them.
+    ///
+    /// # Errors
+    /// If one was promised that the replay has not computed.
+    pub(super) fn close(&mut self, epoch: u64) -> Result<(), DivergenceError> {
+        let has_come = |entry: &OccupiedEntry<'_, u64, usize>| *entry.key() <= epoch;
+        while let Some(entry) = self.awaited.first_entry().filter(has_come) {
+            let (closed, awaited) = entry.remove_entry();
+            if awaited == 0 {
+                continue;
+            }
+            let is_missing = |id: &&BlockId| id.epoch == closed && id.table != OPS_EPOCH;
+            let missing = self.recorded.keys().find(is_missing).cloned();
+            if let Some((id, recorded)) = missing.and_then(|id| self.recorded.remove_entry(&id)) {
+                return Err(DivergenceError {
+                    id,
+                    rows: 0,
+                    hash: "none".to_owned(),
+                    recorded_rows: recorded.rows,
+                    recorded_hash: recorded.hash,
+                });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn decide(&mut self, block: &Block) -> Result<Decision, DivergenceError> {
         let id = id_of(block);
         let hash = format!("{:032x}", block.hash);
         let Some(recorded) = self.recorded.remove(&id) else {
+            if id.epoch <= self.complete_through {
+                return Err(DivergenceError {
+                    id,
+                    rows: block.rows,
+                    hash,
+                    recorded_rows: 0,
+                    recorded_hash: "none".to_owned(),
+                });
+            }
             return Ok(Decision::Promise(Intent {
                 table: id.table,
                 shard: block.shard,
@@ -86,6 +138,11 @@ impl Ledger {
                 hash,
             }));
         };
+        if let Some(awaited) = self.awaited.get_mut(&id.epoch)
+            && id.table != OPS_EPOCH
+        {
+            *awaited -= 1;
+        }
         if (recorded.rows, &recorded.hash) != (block.rows, &hash) {
             return Err(DivergenceError {
                 id,
@@ -183,6 +240,37 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_promised_block_that_the_replay_does_not_compute_stops_it() {
+        let mut ledger = Ledger::new(&mut replay(&[(1, 0, Some(1)), (2, 0, None)]), 100);
+        ledger.decide(&block(1, 0)).unwrap();
+        ledger.close(1).unwrap();
+        let error = ledger.close(2).unwrap_err().to_string();
+        assert!(
+            error.contains("dwd_span, shard 0, up to epoch 2: it has 0 rows"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_block_that_was_never_promised_stops_the_replay_of_a_complete_epoch() {
+        let mut replay = replay(&[(1, 0, Some(1))]);
+        let of_epochs = BlockId {
+            table: OPS_EPOCH.to_owned(),
+            ..id_of(&block(2, 0))
+        };
+        let recorded = replay.blocks.values().next().unwrap().clone();
+        replay.blocks.insert(of_epochs, recorded);
+        let mut ledger = Ledger::new(&mut replay, 100);
+        ledger.decide(&block(1, 0)).unwrap();
+        let error = ledger.decide(&block(2, 0)).unwrap_err().to_string();
+        assert!(error.contains("but 0 rows with hash none"), "{error}");
+        assert!(matches!(
+            ledger.decide(&block(3, 0)).unwrap(),
+            Decision::Promise(_)
+        ));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use metrics::{Count, TableMetrics, WriterMetrics};
 
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
@@ -68,6 +68,11 @@ pub enum WriterEvent {
         id: BlockId,
         /// When that was acknowledged, ms since 1970; on a replay, when it first was.
         acked_ms: i64,
+    },
+    /// An insert was acknowledged.
+    Inserted {
+        /// From sending it to the acknowledgement, attempts that failed left out.
+        took: Duration,
     },
     /// All up to this epoch is in the warehouse, and `ops_epoch` says so.
     Complete {
@@ -121,7 +126,12 @@ pub enum WriterError {
 enum Message {
     Block(Block),
     Close(EpochClose),
-    Landed { block: Block, acked_ms: i64 },
+    Landed {
+        block: Block,
+        acked_ms: i64,
+        /// How long the insert took; `None` where the block was there already.
+        took: Option<Duration>,
+    },
     Failed(WriterError),
     Finish,
 }

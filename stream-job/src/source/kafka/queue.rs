@@ -22,8 +22,9 @@ const TAKEN_AT_ONCE: usize = 512;
 pub(super) enum Taken<'a> {
     /// A record.
     Record(NativeRecord<'a>),
-    /// The consumer stands at the partition's end.
-    EndOfPartition,
+    /// The consumer stands at the partition's end, which is this offset. Offsets below it that brought no record are
+    /// those of aborted transactions and of the broker's own markers.
+    EndOfPartition(i64),
     /// The client reports an error for this partition.
     Error(String),
 }
@@ -118,7 +119,9 @@ impl<'a> Taken<'a> {
             native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
                 Taken::Record(NativeRecord { message })
             }
-            native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => Taken::EndOfPartition,
+            native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                Taken::EndOfPartition(message.offset)
+            }
             error => {
                 // SAFETY: the function returns a static, terminated string.
                 let text = unsafe { CStr::from_ptr(native::rd_kafka_err2str(error)) };

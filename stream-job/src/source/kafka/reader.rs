@@ -6,8 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::LoggedContext;
 use super::queue::{PartitionQueue, Taken};
@@ -15,6 +16,8 @@ use crate::source::buffer::PartitionBuffer;
 use crate::source::{Polled, Reader, wall_ms};
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// While the broker does not answer it is asked again after this long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Where the broker said a partition ends, and when it said so.
 #[derive(Default)]
@@ -35,7 +38,9 @@ pub struct KafkaReader {
 }
 
 impl KafkaReader {
-    /// Assigns the buffers' partitions at the buffers' positions. `wake` is called from other threads when records arrive.
+    /// Assigns the buffers' partitions at the buffers' positions. `wake` is called from other threads when records
+    /// arrive; `on_away`, from another thread too, with what the broker that does not answer is, and with `None` once
+    /// it does again.
     ///
     /// # Errors
     /// When the client cannot be made or a partition cannot be assigned.
@@ -44,6 +49,7 @@ impl KafkaReader {
         buffers: &[PartitionBuffer],
         ask_every: Duration,
         wake: impl Fn() + Send + Sync + Clone + 'static,
+        on_away: impl Fn(Option<String>) + Send + 'static,
     ) -> anyhow::Result<Self> {
         for (name, value) in [
             ("group.id", "spanflow"),
@@ -58,12 +64,16 @@ impl KafkaReader {
                 config.set(name, value);
             }
         }
+        let brokers = config
+            .get("bootstrap.servers")
+            .unwrap_or_default()
+            .to_owned();
         let consumer: Arc<BaseConsumer<LoggedContext>> =
             Arc::new(config.create_with_context(LoggedContext)?);
         let mut assignment = TopicPartitionList::new();
         for buffer in buffers {
             let tp = &buffer.partition;
-            let offset = rdkafka::Offset::Offset(buffer.position);
+            let offset = Offset::Offset(buffer.position);
             assignment.add_partition_offset(&tp.topic, tp.partition, offset)?;
         }
         consumer.assign(&assignment)?;
@@ -79,10 +89,12 @@ impl KafkaReader {
         let stop = Arc::new(AtomicBool::new(false));
         let asker = ask_for_ends(
             consumer.clone(),
-            buffers,
+            ends_of(buffers)?,
             ends.clone(),
             stop.clone(),
             ask_every,
+            brokers,
+            on_away,
         )?;
         let at_end = vec![false; buffers.len()];
         Ok(Self {
@@ -96,33 +108,75 @@ impl KafkaReader {
     }
 }
 
+/// What asks for the partitions' ends, in the order of the buffers: the latest offset is that of no time.
+fn ends_of(buffers: &[PartitionBuffer]) -> Result<TopicPartitionList, KafkaError> {
+    let mut wanted = TopicPartitionList::new();
+    for buffer in buffers {
+        let tp = &buffer.partition;
+        wanted.add_partition_offset(&tp.topic, tp.partition, Offset::End)?;
+    }
+    Ok(wanted)
+}
+
 /// Asks the broker for the partitions' ends again and again: an answer is what tells a silent partition from a lost one.
+/// One question asks for all of them, as each may wait for as long as the broker holds back an empty fetch.
 fn ask_for_ends(
     consumer: Arc<BaseConsumer<LoggedContext>>,
-    buffers: &[PartitionBuffer],
+    wanted: TopicPartitionList,
     ends: Arc<[End]>,
     stop: Arc<AtomicBool>,
     every: Duration,
+    brokers: String,
+    tell: impl Fn(Option<String>) + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
-    let partitions: Vec<_> = buffers.iter().map(|b| b.partition.clone()).collect();
     std::thread::Builder::new()
         .name("kafka-ends".into())
         .spawn(move || {
+            let mut was_away = false;
             while !stop.load(Ordering::Relaxed) {
-                for (tp, end) in partitions.iter().zip(ends.iter()) {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
+                let failure = ask_once(&consumer, &wanted, &ends).err();
+                let is_away = failure.is_some();
+                if let Some(error) = failure {
+                    if !was_away {
+                        tracing::warn!("waiting for Kafka at {brokers}: {error}");
                     }
-                    if let Ok((_, high)) =
-                        consumer.fetch_watermarks(&tp.topic, tp.partition, ASK_TIMEOUT)
-                    {
-                        end.high.store(high, Ordering::Relaxed);
-                        end.confirmed_ms.store(wall_ms(), Ordering::Release);
-                    }
+                    tell(Some(format!("Kafka at {brokers} ({error})")));
+                } else if was_away {
+                    tracing::info!("Kafka at {brokers} answers again");
+                    tell(None);
                 }
-                std::thread::park_timeout(every);
+                was_away = is_away;
+                std::thread::park_timeout(if is_away { ASK_AGAIN_AFTER } else { every });
             }
         })
+}
+
+/// Notes the end of every partition that has a leader which answers.
+///
+/// # Errors
+/// The first failure; what was answered is noted all the same.
+fn ask_once(
+    consumer: &BaseConsumer<LoggedContext>,
+    wanted: &TopicPartitionList,
+    ends: &[End],
+) -> Result<(), KafkaError> {
+    let answers = consumer.offsets_for_times(wanted.clone(), ASK_TIMEOUT)?;
+    let now_ms = wall_ms();
+    let mut failure = Ok(());
+    for (asked, end) in wanted.elements().iter().zip(ends) {
+        let Some(answer) = answers.find_partition(asked.topic(), asked.partition()) else {
+            continue;
+        };
+        match (answer.error(), answer.offset()) {
+            (Ok(()), Offset::Offset(high)) => {
+                end.high.store(high, Ordering::Relaxed);
+                end.confirmed_ms.store(now_ms, Ordering::Release);
+            }
+            (Err(error), _) if failure.is_ok() => failure = Err(error),
+            _ => {}
+        }
+    }
+    failure
 }
 
 impl Reader for KafkaReader {
@@ -162,7 +216,10 @@ impl Reader for KafkaReader {
                         );
                         buffer.position = offset + 1;
                     }
-                    Taken::EndOfPartition => *at_end = true,
+                    Taken::EndOfPartition(end) => {
+                        *at_end = true;
+                        buffer.position = buffer.position.max(end);
+                    }
                     Taken::Error(error) => failure = Some(error),
                 });
                 held += buffer.bytes() - before;

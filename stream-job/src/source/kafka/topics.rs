@@ -52,6 +52,7 @@ pub fn ensure_topics(
         .map(|(topic, (retention_ms, cleanup))| {
             NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1))
                 .set("max.message.bytes", &max_bytes)
+                .set("compression.type", "zstd")
                 .set("retention.ms", retention_ms)
                 .set("cleanup.policy", cleanup)
         })

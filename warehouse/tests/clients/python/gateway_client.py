@@ -36,7 +36,9 @@ def drive(client) -> None:
         each[1] = each[1].replace(tzinfo=timezone.utc)
     assert found == rows, (found[:2], rows[:2])
 
-    bound = client.query("SELECT {text:String} AS text, {from:UInt64} + 1 AS n", parameters={"text": "it's\t\\n", "from": 4})
+    bound = client.query(
+        "SELECT {text:String} AS text, {from:UInt64} + 1 AS n", parameters={"text": "it's\t\\n", "from": 4}
+    )
     assert bound.result_rows == [("it's\t\\n", 5)], bound.result_rows
     limited = client.query("SELECT getSetting('max_threads') AS n", settings={"max_threads": 3})
     assert limited.first_row[0] == 3, limited.first_row

@@ -78,8 +78,16 @@ def exception(place: Place) -> bytes:
 def body(place: Place, name: str, kind: int, attributes: bytes, events: bytes, state: bytes) -> bytes:
     """The span's body at its place."""
     return wire.span(
-        place.turn.trace_id, place.step.span_id, place.parent_id, name, kind, place.start_ns, place.end_ns,
-        attributes=attributes, events=events, state=state,
+        place.turn.trace_id,
+        place.step.span_id,
+        place.parent_id,
+        name,
+        kind,
+        place.start_ns,
+        place.end_ns,
+        attributes=attributes,
+        events=events,
+        state=state,
     )
 
 

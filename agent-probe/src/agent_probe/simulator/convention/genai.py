@@ -13,8 +13,13 @@ from agent_probe.simulator.text import to_json
 
 _UNSET = wire.status(wire.UNSET)
 _STEP_TYPES = {
-    "session": "session", "inner": "session", "create": "other", "think": "think", "act": "act",
-    "embedding": "embedding", "retrieval": "retrieval",
+    "session": "session",
+    "inner": "session",
+    "create": "other",
+    "think": "think",
+    "act": "act",
+    "embedding": "embedding",
+    "retrieval": "retrieval",
 }
 
 
@@ -54,8 +59,11 @@ def write(place: Place) -> Written | None:
         return Written(span, step_type, False)
     repeats = step.kind in ("think", "embedding") or _repeats_tokens(place)
     return Written(
-        span, step_type, failure is not None,
-        step.input_tokens if repeats else 0, step.output_tokens if repeats else 0,
+        span,
+        step_type,
+        failure is not None,
+        step.input_tokens if repeats else 0,
+        step.output_tokens if repeats else 0,
     )
 
 
@@ -170,6 +178,11 @@ def _retrieval(place: Place) -> tuple[list[wire.Pair], str, int]:
 
 
 _OPERATIONS = {
-    "session": _invoke, "inner": _invoke, "create": _create, "think": _chat, "act": _execute_tool,
-    "embedding": _embeddings, "retrieval": _retrieval,
+    "session": _invoke,
+    "inner": _invoke,
+    "create": _create,
+    "think": _chat,
+    "act": _execute_tool,
+    "embedding": _embeddings,
+    "retrieval": _retrieval,
 }

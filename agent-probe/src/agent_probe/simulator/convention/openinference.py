@@ -13,8 +13,13 @@ from agent_probe.simulator.text import to_json
 
 _OK = wire.status(wire.OK)
 _KINDS = {
-    "session": ("AGENT", "session"), "chain": ("CHAIN", "chain"), "think": ("LLM", "think"), "act": ("TOOL", "act"),
-    "embedding": ("EMBEDDING", "embedding"), "retrieval": ("RETRIEVER", "retrieval"), "rerank": ("RERANKER", "rerank"),
+    "session": ("AGENT", "session"),
+    "chain": ("CHAIN", "chain"),
+    "think": ("LLM", "think"),
+    "act": ("TOOL", "act"),
+    "embedding": ("EMBEDDING", "embedding"),
+    "retrieval": ("RETRIEVER", "retrieval"),
+    "rerank": ("RERANKER", "rerank"),
     "guardrail": ("GUARDRAIL", "guardrail"),
 }
 _TEXT, _JSON = "text/plain", "application/json"
@@ -41,8 +46,12 @@ def write(place: Place) -> Written | None:
     cost = step.cost_nanousd if step.kind == "think" else 0
     counted = step.kind == "think" or (step.kind == "session" and not langchain)
     return Written(
-        span, step_type, failure is not None,
-        step.input_tokens if counted else 0, step.output_tokens if counted else 0, cost,
+        span,
+        step_type,
+        failure is not None,
+        step.input_tokens if counted else 0,
+        step.output_tokens if counted else 0,
+        cost,
     )
 
 
@@ -67,7 +76,9 @@ def _message_pairs(prefix: str, message: Message, pairs: list[wire.Pair]) -> Non
     for index, (call_id, name, arguments) in enumerate(message.calls):
         call = f"{prefix}.message.tool_calls.{index}.tool_call"
         pairs += (
-            (f"{call}.id", call_id), (f"{call}.function.name", name), (f"{call}.function.arguments", arguments),
+            (f"{call}.id", call_id),
+            (f"{call}.function.name", name),
+            (f"{call}.function.arguments", arguments),
         )
 
 
@@ -118,8 +129,10 @@ def _tool(place: Place, pairs: list[wire.Pair]) -> str:
 def _run(place: Place, pairs: list[wire.Pair]) -> str:
     step, agent = place.step, place.session.agent
     pairs += (
-        ("input.value", step.input), ("input.mime_type", _TEXT),
-        ("output.value", step.output), ("output.mime_type", _TEXT),
+        ("input.value", step.input),
+        ("input.mime_type", _TEXT),
+        ("output.value", step.output),
+        ("output.mime_type", _TEXT),
     )
     if step.kind == "chain":
         return "RunnableSequence"
@@ -169,6 +182,12 @@ def _guardrail(place: Place, pairs: list[wire.Pair]) -> str:
 
 
 _NAMES = {
-    "session": _run, "chain": _run, "think": _llm, "act": _tool, "embedding": _embedding, "retrieval": _retriever,
-    "rerank": _reranker, "guardrail": _guardrail,
+    "session": _run,
+    "chain": _run,
+    "think": _llm,
+    "act": _tool,
+    "embedding": _embedding,
+    "retrieval": _retriever,
+    "rerank": _reranker,
+    "guardrail": _guardrail,
 }

@@ -1,0 +1,13 @@
+//! The whole pipeline, for real: Apache Kafka, the embedded warehouse and the job's own binary, each test with a system
+//! of its own on free ports. Needs the binaries (cargo build --bins; `cargo test --workspace` builds them).
+#![allow(clippy::unwrap_used)]
+
+mod dead_letters;
+mod hostile;
+mod landed;
+mod live;
+mod outages;
+mod restart;
+mod stage;
+mod watermark;
+mod wire;

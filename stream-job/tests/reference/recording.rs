@@ -1,0 +1,549 @@
+//! Makes recordings like what agents send: traces split over messages and partitions, children before their parents,
+//! copies, late spans, orphans, sessions that are named late, documents that come again longer, and records that
+//! cannot be read. One seed, one recording.
+
+use std::path::Path;
+
+use stream_job::decode::encode::{attr, request, text_attr};
+use stream_job::source::recording::{RecordedTopic, RecordingWriter};
+use stream_job::source::{Record, TopicPartition};
+use stream_job::span::view::{Attr, EventView, ResourceView, ScopeView, SpanView, Value};
+
+const SECOND_US: i64 = 1_000_000;
+const MINUTE_US: i64 = 60 * SECOND_US;
+
+/// What a recording is to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    /// Event times begin here, s since 1970.
+    pub base_s: i64,
+    /// Event times spread over this long.
+    pub minutes: i64,
+    pub traces: u64,
+    pub documents: u64,
+    /// Per cent of the messages that come minutes after their time.
+    pub late: u64,
+    /// Per cent of the messages that come twice.
+    pub copied: u64,
+    /// Whether a copy may take another partition, and a trace several of them.
+    pub scattered: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan {
+            seed: 1,
+            base_s: 1_760_000_000,
+            minutes: 30,
+            traces: 260,
+            documents: 24,
+            late: 6,
+            copied: 8,
+            scattered: true,
+        }
+    }
+}
+
+/// Numbers from a seed (SplitMix64).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    pub fn chance(&mut self, per_cent: u64) -> bool {
+        self.below(100) < per_cent
+    }
+
+    fn one_of<'t, T>(&mut self, choices: &'t [T]) -> &'t T {
+        &choices[self.below(choices.len() as u64) as usize]
+    }
+
+    fn time(&mut self, up_to_us: i64) -> i64 {
+        self.below(up_to_us as u64) as i64
+    }
+}
+
+struct Message {
+    sent_us: i64,
+    topic: &'static str,
+    partition: i32,
+    key: Option<Vec<u8>>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+    payload: Option<Vec<u8>>,
+}
+
+struct Made {
+    trace: [u8; 16],
+    id: [u8; 8],
+    parent: Option<[u8; 8]>,
+    name: String,
+    start_us: i64,
+    end_us: i64,
+    texts: Vec<(&'static str, String)>,
+    numbers: Vec<(&'static str, i64)>,
+    cost_usd: f64,
+    status: i32,
+    exception: bool,
+}
+
+const SPANS: &str = "otlp_spans";
+const DOCUMENTS: &str = "agent.conversations";
+const SPAN_PARTITIONS: i32 = 6;
+const DOCUMENT_PARTITIONS: i32 = 3;
+const AGENTS: [(&str, &str); 4] = [
+    ("", "planner"),
+    ("", "coder"),
+    ("shop", "support"),
+    ("", "unknown_service:python"),
+];
+
+/// Writes the recording of a plan to a folder.
+pub fn write(folder: &Path, plan: &Plan) {
+    let topic = |name: &str, partitions| RecordedTopic {
+        name: name.to_owned(),
+        topic_id: String::new(),
+        partitions,
+    };
+    let topics = [
+        topic(SPANS, SPAN_PARTITIONS),
+        topic(DOCUMENTS, DOCUMENT_PARTITIONS),
+    ];
+    let mut writer = RecordingWriter::create(folder, &topics).unwrap();
+    let mut dice = Dice::new(plan.seed);
+    let mut messages = Vec::new();
+    for number in 0..plan.traces {
+        trace(&mut dice, plan, number, &mut messages);
+    }
+    for number in 0..plan.documents {
+        document(&mut dice, plan, number, &mut messages);
+    }
+    for _ in 0..plan.traces / 20 {
+        messages.push(unreadable(&mut dice, plan));
+    }
+    copies(&mut dice, plan, &mut messages);
+    messages.sort_by_key(|message| message.sent_us);
+    let mut offsets = std::collections::BTreeMap::new();
+    for message in messages {
+        let partition = TopicPartition {
+            topic: message.topic.into(),
+            partition: message.partition,
+        };
+        // Transactions and compaction leave gaps.
+        let gap = i64::from(dice.chance(5)) * 3;
+        let next = offsets.entry(partition.clone()).or_insert(0);
+        let record = Record {
+            offset: *next + gap,
+            timestamp_ms: message.sent_us / 1_000,
+            key: message.key,
+            headers: message.headers,
+            payload: message.payload,
+        };
+        *next = record.offset + 1;
+        writer.append(&partition, &record).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+fn id(dice: &mut Dice) -> [u8; 8] {
+    (dice.next() | 1).to_be_bytes()
+}
+
+/// A duration in µs, from none to some ten seconds.
+fn duration(dice: &mut Dice) -> i64 {
+    let magnitude = dice.below(25);
+    let within = dice.below(1 << magnitude);
+    within as i64
+}
+
+fn trace(dice: &mut Dice, plan: &Plan, number: u64, messages: &mut Vec<Message>) {
+    let mut trace_id = [0; 16];
+    trace_id[..8].copy_from_slice(&id(dice));
+    trace_id[8..].copy_from_slice(&id(dice));
+    let (namespace, service) = *dice.one_of(&AGENTS);
+    let begin_us = plan.base_s * SECOND_US + dice.time(plan.minutes * MINUTE_US);
+    let mut spans = steps(dice, trace_id, begin_us);
+    let end_us = spans.iter().map(|span| span.end_us).max().unwrap();
+    let root_id = id(dice);
+    for span in spans.iter_mut().filter(|span| span.parent.is_none()) {
+        span.parent = Some(root_id);
+    }
+    let mut root = Made {
+        trace: trace_id,
+        id: root_id,
+        parent: None,
+        name: "invoke_agent".to_owned(),
+        start_us: begin_us,
+        end_us: end_us + duration(dice).min(SECOND_US),
+        texts: vec![("agent.step.type", "session".to_owned())],
+        numbers: vec![("gen_ai.usage.input_tokens", 99)],
+        cost_usd: 0.0,
+        status: if dice.chance(10) { 2 } else { 0 },
+        exception: false,
+    };
+    // Who the trace belongs to may be said by its first span, by its last one, or by none.
+    let session = format!("session-{}", number / 3);
+    match dice.below(5) {
+        0 => {}
+        1 => spans[0].texts.push(("session.id", session)),
+        2 => spans[0]
+            .texts
+            .push(("gen_ai.conversation.id", format!("talk-{}", number / 4))),
+        _ => root.texts.push(("session.id", session)),
+    }
+    if dice.chance(60) {
+        root.texts.push(("user.id", format!("user-{}", number % 7)));
+    }
+    if service.starts_with("unknown_service") && dice.chance(70) {
+        root.texts
+            .push(("gen_ai.agent.name", "nameless".to_owned()));
+    }
+    if dice.chance(93) {
+        spans.push(root);
+    }
+    if spans.len() > 3 && dice.chance(8) {
+        spans.remove(1);
+    }
+    twins(dice, &mut spans);
+    send(dice, plan, (namespace, service), spans, messages);
+}
+
+/// The steps below a root; `parent` is `None` where it is the root.
+fn steps(dice: &mut Dice, trace: [u8; 16], begin_us: i64) -> Vec<Made> {
+    let mut spans: Vec<Made> = Vec::new();
+    let mut at_us = begin_us;
+    // Some agents call one tool with equal arguments again and again.
+    let stuck = dice.chance(15);
+    for step in 0..2 + dice.below(8) {
+        at_us += dice.time(SECOND_US);
+        let parent = spans.last().filter(|_| dice.chance(25)).map(|span| span.id);
+        let mut span = Made {
+            trace,
+            id: id(dice),
+            parent,
+            name: String::new(),
+            start_us: at_us,
+            end_us: at_us + duration(dice),
+            texts: Vec::new(),
+            numbers: Vec::new(),
+            cost_usd: 0.0,
+            status: if dice.chance(12) {
+                2
+            } else {
+                dice.below(2) as i32
+            },
+            exception: dice.chance(5),
+        };
+        let kind = if stuck { 1 } else { dice.below(8) };
+        match kind {
+            0..=2 if kind == 1 || !stuck && kind == 2 => act(dice, stuck, &mut span),
+            5 => other(dice, &mut span),
+            6 if step > 2 => nested(&mut span),
+            _ => think(dice, &mut span),
+        }
+        at_us = at_us.max(span.end_us.min(at_us + SECOND_US));
+        spans.push(span);
+    }
+    spans
+}
+
+fn act(dice: &mut Dice, stuck: bool, span: &mut Made) {
+    let tool = if stuck {
+        "search"
+    } else {
+        *dice.one_of(&["search", "fetch", "write"])
+    };
+    let arguments = if stuck { 0 } else { dice.below(3) };
+    span.name = format!("execute_tool {tool}");
+    span.texts.push(("agent.step.type", "act".to_owned()));
+    span.texts.push(("gen_ai.tool.name", tool.to_owned()));
+    let arguments = format!("{{\"query\": \"{arguments}\"}}");
+    span.texts.push(("gen_ai.tool.call.arguments", arguments));
+    if dice.chance(30) {
+        let size = 200 + dice.below(200) as usize;
+        let result = "结果 result ".repeat(size / 10);
+        span.texts.push(("gen_ai.tool.call.result", result));
+    }
+}
+
+fn think(dice: &mut Dice, span: &mut Made) {
+    let model = *dice.one_of(&["gpt-x", "qwen-y", ""]);
+    span.name = format!("chat {model}");
+    span.texts
+        .push(("gen_ai.operation.name", "chat".to_owned()));
+    if !model.is_empty() {
+        span.texts.push(("gen_ai.request.model", model.to_owned()));
+    }
+    let tokens = |dice: &mut Dice| dice.below(5_000) as i64;
+    span.numbers
+        .push(("gen_ai.usage.input_tokens", tokens(dice)));
+    span.numbers
+        .push(("gen_ai.usage.output_tokens", tokens(dice)));
+    span.cost_usd = dice.below(90_000) as f64 / 1e6;
+}
+
+fn other(dice: &mut Dice, span: &mut Made) {
+    let kind = *dice.one_of(&["EMBEDDING", "RETRIEVER", "CHAIN", "GUARDRAIL"]);
+    span.name = kind.to_lowercase();
+    span.texts
+        .push(("openinference.span.kind", kind.to_owned()));
+}
+
+fn nested(span: &mut Made) {
+    span.name = "invoke_agent helper".to_owned();
+    span.texts.push(("agent.step.type", "session".to_owned()));
+}
+
+/// Spans with the id of another one, and other content; some differ in an attribute only.
+fn twins(dice: &mut Dice, spans: &mut Vec<Made>) {
+    if !dice.chance(10) {
+        return;
+    }
+    let original = dice.one_of(spans);
+    let mut twin = Made {
+        trace: original.trace,
+        id: original.id,
+        parent: original.parent,
+        name: original.name.clone(),
+        start_us: original.start_us,
+        end_us: original.end_us,
+        texts: original.texts.clone(),
+        numbers: original.numbers.clone(),
+        cost_usd: original.cost_usd,
+        status: original.status,
+        exception: original.exception,
+    };
+    twin.texts.push(("twin", "yes".to_owned()));
+    if dice.chance(50) {
+        twin.texts.insert(0, ("agent.step.type", "act".to_owned()));
+        twin.parent = Some(id(dice));
+    }
+    spans.push(twin);
+}
+
+/// Sends spans in one to three messages, each when its last span has ended.
+fn send(
+    dice: &mut Dice,
+    plan: &Plan,
+    (namespace, service): (&str, &str),
+    mut spans: Vec<Made>,
+    messages: &mut Vec<Message>,
+) {
+    for at in (1..spans.len()).rev() {
+        let other = dice.below(at as u64 + 1) as usize;
+        spans.swap(at, other);
+    }
+    let own_partition = dice.below(SPAN_PARTITIONS as u64) as i32;
+    let is_scattered = plan.scattered && dice.chance(40);
+    let pieces = 1 + dice.below(3) as usize;
+    let size = spans.len().div_ceil(pieces);
+    for piece in spans.chunks(size) {
+        let ended_us = piece.iter().map(|span| span.end_us).max().unwrap();
+        let delay_us = if dice.chance(plan.late) {
+            MINUTE_US + dice.time(7 * MINUTE_US)
+        } else {
+            dice.time(3 * SECOND_US)
+        };
+        let partition = if is_scattered {
+            dice.below(SPAN_PARTITIONS as u64) as i32
+        } else {
+            own_partition
+        };
+        let key = (!is_scattered).then(|| hex(&piece[0].trace).into_bytes());
+        messages.push(Message {
+            sent_us: ended_us + delay_us,
+            topic: SPANS,
+            partition,
+            key,
+            headers: vec![(
+                "content-type".to_owned(),
+                Some(b"application/x-protobuf".to_vec()),
+            )],
+            payload: Some(encode(dice, namespace, service, piece)),
+        });
+    }
+}
+
+fn encode(dice: &mut Dice, namespace: &str, service: &str, spans: &[Made]) -> Vec<u8> {
+    let mut resource = vec![text_attr("service.name", service)];
+    if !namespace.is_empty() {
+        resource.push(text_attr("service.namespace", namespace));
+    }
+    let resource = ResourceView {
+        attributes: resource,
+    };
+    let scope = ScopeView {
+        name: "made".into(),
+        version: "1".into(),
+    };
+    let mut views: Vec<SpanView<'_>> = spans.iter().map(view).collect();
+    if dice.chance(4) {
+        // A span that is rejected while the rest of its record lands.
+        let mut bad = view(&spans[0]);
+        match dice.below(3) {
+            0 => bad.trace_id = &[0; 16],
+            1 => bad.span_id = &[1; 3],
+            _ => bad.end_time_unix_nano = 1_000,
+        }
+        let place = dice.below(views.len() as u64 + 1) as usize;
+        views.insert(place, bad);
+    }
+    request(&resource, &scope, &views)
+}
+
+fn view(span: &Made) -> SpanView<'_> {
+    let nanos = |us: i64| (us * 1_000) as u64;
+    let texts = span.texts.iter().map(|(key, text)| text_attr(key, text));
+    let numbers = span
+        .numbers
+        .iter()
+        .map(|(key, number)| attr(key, Value::Int(*number)));
+    let mut attributes: Vec<Attr<'_>> = texts.chain(numbers).collect();
+    if span.cost_usd > 0.0 {
+        attributes.push(attr("gen_ai.usage.cost", Value::Double(span.cost_usd)));
+    }
+    let exception = EventView {
+        time_unix_nano: nanos(span.end_us),
+        name: "exception".into(),
+        attributes: vec![
+            text_attr("exception.type", "Timeout"),
+            text_attr("exception.message", "too slow"),
+        ],
+    };
+    SpanView {
+        trace_id: &span.trace,
+        span_id: &span.id,
+        parent_span_id: span.parent.as_ref().map_or(&[], |parent| parent),
+        name: span.name.as_str().into(),
+        kind: 1,
+        start_time_unix_nano: nanos(span.start_us),
+        end_time_unix_nano: nanos(span.end_us),
+        attributes,
+        events: if span.exception {
+            vec![exception]
+        } else {
+            Vec::new()
+        },
+        status_code: span.status,
+        ..SpanView::default()
+    }
+}
+
+/// A session document that comes several times, each time longer.
+fn document(dice: &mut Dice, plan: &Plan, number: u64, messages: &mut Vec<Message>) {
+    let mut at_us = plan.base_s * SECOND_US + dice.time(plan.minutes * MINUTE_US);
+    let mut spans: Vec<serde_json::Value> = Vec::new();
+    let partition = dice.below(DOCUMENT_PARTITIONS as u64 - 1) as i32;
+    for turn in 0..2 + dice.below(3) {
+        for step in ["think", "act", "response"] {
+            let end_us = at_us + dice.time(2 * SECOND_US);
+            let parent = if spans.is_empty() { "" } else { "0" };
+            spans.push(serde_json::json!({
+                "span_id": spans.len().to_string(), "parent_span_id": parent, "name": format!("{step} {turn}"),
+                "start_time": iso(at_us), "end_time": iso(end_us),
+                "attributes": {
+                    "step_type": step, "content": format!("turn {turn} of {number}"), "tool_name": "lookup",
+                    "status": if dice.chance(10) { "error" } else { "success" },
+                },
+            }));
+            at_us = end_us + dice.time(SECOND_US);
+        }
+        let document = serde_json::json!({
+            "session_id": format!("document-{}", number / 2), "conversation_id": format!("c{number}"),
+            "user_id": "reader", "timestamp": iso(at_us), "spans": spans,
+        });
+        messages.push(Message {
+            sent_us: at_us + dice.time(SECOND_US),
+            topic: DOCUMENTS,
+            partition,
+            key: None,
+            headers: vec![("service.name".to_owned(), Some(b"chat".to_vec()))],
+            payload: Some(document.to_string().into_bytes()),
+        });
+        // The next turn comes after minutes: its copies are older than the horizon of OTLP spans.
+        at_us += dice.time(5 * MINUTE_US);
+    }
+}
+
+fn iso(us: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(us).unwrap();
+    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+fn unreadable(dice: &mut Dice, plan: &Plan) -> Message {
+    let payload = match dice.below(5) {
+        0 => None,
+        1 => Some(Vec::new()),
+        2 => Some(b"{\"resourceSpans\": 7}".to_vec()),
+        3 => Some(b"not a request".to_vec()),
+        _ => {
+            let span = view_of_nothing();
+            let mut bytes = request(&ResourceView::default(), &ScopeView::default(), &[span]);
+            bytes.truncate(bytes.len() - 3);
+            Some(bytes)
+        }
+    };
+    let topic = *dice.one_of(&[SPANS, DOCUMENTS]);
+    Message {
+        sent_us: plan.base_s * SECOND_US + dice.time(plan.minutes * MINUTE_US),
+        topic,
+        partition: dice.below(2) as i32,
+        key: Some(vec![0xff, dice.below(256) as u8]),
+        headers: Vec::new(),
+        payload,
+    }
+}
+
+fn view_of_nothing() -> SpanView<'static> {
+    SpanView {
+        trace_id: &[7; 16],
+        span_id: &[7; 8],
+        start_time_unix_nano: 1_760_000_000_000_000_000,
+        end_time_unix_nano: 1_760_000_000_000_000_001,
+        ..SpanView::default()
+    }
+}
+
+/// Sends some messages again: at once or minutes later, in their partition or in another one.
+fn copies(dice: &mut Dice, plan: &Plan, messages: &mut Vec<Message>) {
+    for at in 0..messages.len() {
+        if !dice.chance(plan.copied) || messages[at].topic != SPANS {
+            continue;
+        }
+        let after_us = *dice.one_of(&[1, SECOND_US, 40 * SECOND_US, 9 * MINUTE_US]);
+        let original = &messages[at];
+        let partition = if plan.scattered && dice.chance(50) {
+            dice.below(SPAN_PARTITIONS as u64) as i32
+        } else {
+            original.partition
+        };
+        let copy = Message {
+            sent_us: original.sent_us + after_us,
+            topic: original.topic,
+            partition,
+            key: original.key.clone(),
+            headers: original.headers.clone(),
+            payload: original.payload.clone(),
+        };
+        messages.push(copy);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
