@@ -62,6 +62,7 @@ fn start_warehouse(parts: &mut Parts) {
 /// Ends a part for a while: the job says what it waits for, and goes on when the part is back.
 fn survive(parts: &mut Parts, what: &str, end: fn(&mut Parts), start: fn(&mut Parts)) {
     let said_before = times_said(&mut parts.job, what);
+    let lines_before = parts.job.process().output().lines().count();
     end(parts);
     let ended = Instant::now();
     wait_until_it_waits_for(&mut parts.job, what, said_before);
@@ -69,34 +70,38 @@ fn survive(parts: &mut Parts, what: &str, end: fn(&mut Parts), start: fn(&mut Pa
     start(parts);
     parts.job.wait_until_ready(SOON).unwrap();
     wait_for_more_spans(parts);
+    let lines = parts.job.process().output().lines().count() - lines_before;
+    assert!(lines <= 40, "{lines} lines of log for one outage");
+}
+
+#[test]
+fn a_job_that_still_waits_for_the_broker_ends_as_asked() {
+    let folder = Folder::new();
+    let [kafka, warehouse] = ports::free::<2>().unwrap();
+    let mut job = start_job_alone(&folder, kafka, warehouse);
+    wait_until_it_waits_for(&mut job, "Kafka", 0);
+    assert!(job.stop(), "the job did not end by itself");
+    let status = job.process().exited().unwrap();
+    assert!(status.success(), "{status}: {}", job.process().log_tail(5));
 }
 
 /// Starts the job while nothing else is there, then the broker, then the warehouse. The job makes topics and tables.
 fn start_job_first(folder: &Folder) -> Parts {
-    let (home, logs) = (folder.path().join("home"), folder.path().join("home/logs"));
+    let home = folder.path().join("home");
     let (kafka_ports, [warehouse_port]) = (Ports::any().unwrap(), ports::free::<1>().unwrap());
-    let bootstrap = format!("127.0.0.1:{}", kafka_ports.client);
-    let mut job = Job::start_unready(JobOptions {
-        state: home.join("job"),
-        logs: logs.clone(),
-        port: None,
-        bootstrap: bootstrap.clone(),
-        warehouse_url: format!("http://127.0.0.1:{warehouse_port}"),
-        settings: with_short_epochs(&[]),
-        environment: std::collections::BTreeMap::new(),
-    })
-    .unwrap();
+    let mut job = start_job_alone(folder, kafka_ports.client, warehouse_port);
     wait_until_it_waits_for(&mut job, "Kafka", 0);
     let kafka = Broker::start(BrokerOptions {
         ports: Some(kafka_ports),
-        ..BrokerOptions::in_folder(home.join("kafka"), &logs)
+        ..BrokerOptions::in_folder(home.join("kafka"), home.join("logs"))
     })
     .unwrap();
-    assert_eq!(kafka.bootstrap(), bootstrap, "the port was taken");
+    let port = kafka_ports.client.to_string();
+    assert!(kafka.bootstrap().ends_with(&port), "port {port} was taken");
     wait_until_it_waits_for(&mut job, "the warehouse", 0);
     let warehouse = Warehouse::start(WarehouseOptions {
         folder: home.join("warehouse"),
-        logs,
+        logs: home.join("logs"),
         port: Some(warehouse_port),
     })
     .unwrap();
@@ -106,6 +111,20 @@ fn start_job_first(folder: &Folder) -> Parts {
         warehouse,
         kafka,
     }
+}
+
+fn start_job_alone(folder: &Folder, kafka_port: u16, warehouse_port: u16) -> Job {
+    let home = folder.path().join("home");
+    let job = Job::start_unready(JobOptions {
+        state: home.join("job"),
+        logs: home.join("logs"),
+        port: None,
+        bootstrap: format!("127.0.0.1:{kafka_port}"),
+        warehouse_url: format!("http://127.0.0.1:{warehouse_port}"),
+        settings: with_short_epochs(&[]),
+        environment: std::collections::BTreeMap::new(),
+    });
+    job.unwrap()
 }
 
 fn since(what: &str) -> String {

@@ -459,3 +459,7 @@ pub(super) fn admit<'scope>(
         counts,
     }
 }
+
+#[cfg(test)]
+#[path = "admit_tests.rs"]
+mod tests;

@@ -272,7 +272,11 @@ fn traces<'scope>(
 fn session_out(out: SessionOut, loop_min_repeats: u32, rev: Epoch) -> Option<Row> {
     match out {
         SessionOut::Row(summary) => Some(collect::session_row(summary, rev)),
-        SessionOut::Gone(session, segment) => Some(collect::session_gone(session, segment, rev)),
+        SessionOut::Gone {
+            session,
+            segment,
+            last_us,
+        } => Some(collect::session_gone(session, segment, last_us, rev)),
         SessionOut::Loop {
             session,
             agent,

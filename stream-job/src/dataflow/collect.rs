@@ -205,11 +205,14 @@ pub fn session_row(summary: SessionSummary, rev: Epoch) -> Row {
 
 /// Takes a session's row back.
 #[must_use]
-pub fn session_gone(session: SessionKey, segment: Epoch, rev: Epoch) -> Row {
+pub fn session_gone(session: SessionKey, segment: Epoch, last_us: i64, rev: Epoch) -> Row {
     Row::Session(Box::new(SessionRow {
         namespace: session.namespace,
         session_id: session.session_id,
         segment,
+        // The table's TTL goes by it: without it the row that is taken back would come to light again.
+        first_time: last_us,
+        last_time: last_us,
         rev,
         is_deleted: true,
         ..SessionRow::default()

@@ -60,3 +60,7 @@ pub fn run_recording(
     })?;
     Ok(epoch_log::read(log_dir)?)
 }
+
+#[cfg(test)]
+#[path = "harness_tests.rs"]
+mod tests;

@@ -54,6 +54,12 @@ impl SourcePlan {
         settings: &Settings,
         shutdown: &Shutdown,
     ) -> anyhow::Result<(SourcePlan, Vec<Position>)> {
+        tracing::info!(
+            "reading {} and {} from Kafka at {}",
+            settings.spans_topic,
+            settings.documents_topic,
+            settings.kafka_bootstrap_servers
+        );
         let mut config = kafka::client_config(settings);
         let ask_every =
             (settings.idle_timeout / 3).clamp(Duration::from_millis(50), Duration::from_secs(2));

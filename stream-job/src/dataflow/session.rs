@@ -128,7 +128,14 @@ pub enum SessionOut {
     /// The session's row.
     Row(SessionSummary),
     /// The session's row is taken back: all of its traces left.
-    Gone(SessionKey, Epoch),
+    Gone {
+        /// The session.
+        session: SessionKey,
+        /// The segment of the row.
+        segment: Epoch,
+        /// The latest end that the row says, µs since 1970: what takes it back has to live as long.
+        last_us: i64,
+    },
     /// A loop in it. It is told again when it has grown or shrunk.
     Loop {
         /// The session.
@@ -167,6 +174,8 @@ struct Tracked {
     traces: BTreeMap<(TraceId, Epoch), Arc<TraceSummary>>,
     /// The state that its row shows, once it has one.
     shown: Option<SessionState>,
+    /// The latest end that its row shows, µs since 1970.
+    shown_last_us: i64,
     /// When the session is looked at next; its timers for other times are void.
     next_look_us: i64,
     /// The loops that were told, by tool and hash of the arguments.
@@ -284,6 +293,7 @@ impl Sessions {
                         segment: epoch,
                         traces: BTreeMap::new(),
                         shown: None,
+                        shown_last_us: 0,
                         next_look_us: i64::MAX,
                         loops: BTreeMap::new(),
                     });
@@ -338,15 +348,20 @@ impl Sessions {
             return;
         };
         if tracked.traces.is_empty() {
-            let (segment, shown) = (tracked.segment, tracked.shown);
+            let (segment, shown, last_us) = (tracked.segment, tracked.shown, tracked.shown_last_us);
             self.sessions.remove(&session);
             if shown.is_some() {
-                out.push(SessionOut::Gone(session, segment));
+                out.push(SessionOut::Gone {
+                    session,
+                    segment,
+                    last_us,
+                });
             }
             return;
         }
         let state = tracked.state(&self.rules, self.watermark_us);
         tracked.shown = Some(state);
+        tracked.shown_last_us = tracked.last_us();
         let idles_us = self.rules.idles_us(tracked.last_us());
         if idles_us < tracked.next_look_us {
             tracked.next_look_us = idles_us;

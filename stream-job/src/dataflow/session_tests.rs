@@ -89,7 +89,9 @@ fn brief(out: &[SessionOut]) -> Vec<String> {
                 row.totals.spans,
                 row.state.as_str()
             ),
-            SessionOut::Gone(session, segment) => format!("-{}@{segment}", session.session_id),
+            SessionOut::Gone {
+                session, segment, ..
+            } => format!("-{}@{segment}", session.session_id),
             SessionOut::Loop { .. } => "loop".to_owned(),
         })
         .collect()

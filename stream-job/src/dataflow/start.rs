@@ -20,7 +20,7 @@ use crate::checkpoint::epoch_log::{self, EpochLog, EpochLogHandle, NewLog, Repla
 use crate::checkpoint::record::{Entry, Position};
 use crate::ops::job::{JobError, Outcome, RunOptions, Shutdown};
 use crate::ops::metrics::Metrics;
-use crate::ops::settings::{InsertCompression, Layers, Settings};
+use crate::ops::settings::{InsertCompression, Layers, Settings, StartOffsets};
 use crate::sink::dead_letter_topic::DeadLetterTopic;
 use crate::sink::durability::sync_inserts;
 use crate::sink::probe::prove_warehouse;
@@ -41,7 +41,10 @@ pub fn run(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Outcome> {
     metrics.health.set_waiting_for(Some(source_name(&settings)));
-    let (source, found) = SourcePlan::find(&settings, &shutdown)?;
+    let found = SourcePlan::find(&settings, &shutdown);
+    let Some((source, found)) = unless_stopped(found, &shutdown)? else {
+        return Ok(Outcome::default());
+    };
     let foreign = options
         .epoch_log
         .as_deref()
@@ -55,7 +58,10 @@ pub fn run(
     metrics
         .health
         .set_waiting_for(Some(warehouse_name(&settings)));
-    runtime.block_on(prepare_warehouse(&settings, &shutdown, &metrics))?;
+    let prepared = runtime.block_on(prepare_warehouse(&settings, &shutdown, &metrics));
+    if unless_stopped(prepared, &shutdown)?.is_none() {
+        return Ok(Outcome::default());
+    }
     let (log, mut replay) = open_log(&settings, &options, foreign.as_ref(), &found)?;
     if replay.fresh && !options.new_timeline {
         runtime.block_on(refuse_rows_of_others(&settings))?;
@@ -66,7 +72,8 @@ pub fn run(
         Some(foreign) => foreign.epochs.clone(),
         None => std::mem::take(&mut replay.epochs),
     };
-    let positions = fit_positions(&replay.positions, &found, replay.fresh)?;
+    let starts_earliest = source.is_recording() || settings.start_offsets == StartOffsets::Earliest;
+    let positions = fit_positions(&replay.positions, &found, replay.fresh, starts_earliest)?;
     tracing::info!(
         "timeline {}, generation {}: {} epochs to replay, {} partitions",
         replay.timeline,
@@ -148,6 +155,17 @@ pub fn run(
         dead_letters,
         end_of_input: !shutdown.requested(),
     })
+}
+
+/// `None` where a wait was ended by a stop: nothing was read yet, so the job ends as asked.
+fn unless_stopped<T>(result: anyhow::Result<T>, shutdown: &Shutdown) -> anyhow::Result<Option<T>> {
+    match result {
+        Err(error) if shutdown.requested() => {
+            tracing::info!("{error:#}");
+            Ok(None)
+        }
+        result => result.map(Some),
+    }
 }
 
 /// Kafka or a recording to windows, and nowhere else: what the benchmark measures.
@@ -378,6 +396,7 @@ fn fit_positions(
     logged: &[Position],
     found: &[Position],
     fresh: bool,
+    starts_earliest: bool,
 ) -> anyhow::Result<Vec<Position>> {
     if fresh && logged.is_empty() {
         return Ok(found.to_vec());
@@ -395,13 +414,20 @@ fn fit_positions(
             ))
             .into());
         };
-        if now.next_offset > position.next_offset
-            && !now.topic_id.is_empty()
-            && now.topic_id != position.topic_id
-        {
+        let known = !now.topic_id.is_empty() && !position.topic_id.is_empty();
+        if known && now.topic_id != position.topic_id {
             return Err(JobError::Refused(format!(
-                "{}/{} is another topic than the one that the epoch log reads",
-                position.topic, position.partition,
+                "topic {} was deleted and made again since the epoch log was written (its id is {}, not {}). Start \
+                 with --new-timeline; the rows that landed stay",
+                position.topic, now.topic_id, position.topic_id,
+            ))
+            .into());
+        }
+        if starts_earliest && now.next_offset > position.next_offset {
+            return Err(JobError::Refused(format!(
+                "the epoch log reads {}/{} from offset {}, and the source begins at {}: retention has deleted what a \
+                 restart reads again. Start with --new-timeline; the rows that landed stay",
+                position.topic, position.partition, position.next_offset, now.next_offset,
             ))
             .into());
         }
@@ -418,4 +444,48 @@ fn fit_positions(
         );
     }
     Ok(logged.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn position(partition: i32, topic_id: &str, next_offset: i64) -> Position {
+        Position {
+            topic: "otlp_spans".to_owned(),
+            topic_id: topic_id.to_owned(),
+            partition,
+            next_offset,
+        }
+    }
+
+    fn refusal(logged: &[Position], found: &[Position], starts_earliest: bool) -> String {
+        let error = fit_positions(logged, found, false, starts_earliest).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(JobError::Refused(_))));
+        error.to_string()
+    }
+
+    #[test]
+    fn a_restart_reads_where_its_log_began_and_leaves_new_partitions_out() {
+        let logged = [position(0, "a", 7)];
+        let found = [position(0, "a", 3), position(1, "a", 0)];
+        assert_eq!(fit_positions(&logged, &found, false, true).unwrap(), logged);
+        // A broker that tells no ids refuses nothing.
+        let found = [position(0, "", 3)];
+        assert_eq!(fit_positions(&logged, &found, false, true).unwrap(), logged);
+    }
+
+    #[test]
+    fn a_topic_made_again_lost_or_cut_by_retention_is_refused() {
+        let logged = [position(0, "a", 7)];
+        let again = refusal(&logged, &[position(0, "b", 0)], true);
+        assert!(again.contains("made again"), "{again}");
+        let cut = refusal(&logged, &[position(0, "a", 8)], true);
+        assert!(cut.contains("retention"), "{cut}");
+        let lost = refusal(&logged, &[position(1, "a", 0)], true);
+        assert!(lost.contains("otlp_spans/0"), "{lost}");
+        // With start_offsets = "latest" the offsets found are the ends.
+        assert!(fit_positions(&logged, &[position(0, "a", 8)], false, false).is_ok());
+    }
 }

@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::dead_letter::DeadLetter;
+use crate::source::kafka::log_error;
 
 /// How long the last letters may take to be delivered at the end of a run.
 const FLUSH_WITHIN: Duration = Duration::from_secs(30);
@@ -50,7 +51,7 @@ impl Pending {
 
 impl ClientContext for Pending {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "kafka", "dead letters: {error}: {reason}; the client goes on trying");
+        log_error("dead letters: ", &error, reason);
     }
 }
 

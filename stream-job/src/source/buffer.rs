@@ -2,6 +2,7 @@
 //!
 //! All bytes of a batch's records lie in one arena: one allocation a batch instead of three a record.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::{Record, RecordView, TopicPartition};
@@ -16,6 +17,8 @@ pub struct RecordSlot {
     pub offset: i64,
     /// The record's own time in ms since 1970, -1 where it has none.
     pub timestamp_ms: i64,
+    /// Where its bytes begin in the arena.
+    start: usize,
     key: Option<Range<usize>>,
     headers: Headers,
     payload: Option<Range<usize>>,
@@ -25,7 +28,10 @@ pub struct RecordSlot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     arena: Vec<u8>,
-    slots: Vec<RecordSlot>,
+    slots: VecDeque<RecordSlot>,
+    /// Bytes at the arena's beginning that belong to no record any more.
+    dead: usize,
+    /// Bytes of the records' headers, which live outside the arena.
     header_bytes: usize,
 }
 
@@ -103,15 +109,17 @@ impl Batch {
         payload: Option<&[u8]>,
     ) {
         debug_assert!(
-            self.slots.last().is_none_or(|last| last.offset < offset),
+            self.slots.back().is_none_or(|last| last.offset < offset),
             "offsets ascend within a partition"
         );
+        let start = self.arena.len();
         let key = key.map(|bytes| self.store(bytes));
         let payload = payload.map(|bytes| self.store(bytes));
         self.header_bytes += header_bytes(&headers);
-        self.slots.push(RecordSlot {
+        self.slots.push_back(RecordSlot {
             offset,
             timestamp_ms,
+            start,
             key,
             headers,
             payload,
@@ -158,7 +166,9 @@ impl Batch {
     /// Bytes of keys, headers and payloads held, and of the records themselves: those without any must count, too.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.arena.len() + self.header_bytes + self.slots.len() * size_of::<RecordSlot>()
+        self.arena.len() - self.dead
+            + self.header_bytes
+            + self.slots.len() * size_of::<RecordSlot>()
     }
 
     /// Bytes of the payloads alone.
@@ -171,13 +181,36 @@ impl Batch {
         lengths.sum::<usize>() as u64
     }
 
-    /// Splits off the records at and above `offset`. Only the shorter, newer part is copied.
-    fn split_off_from(&mut self, offset: i64) -> Batch {
+    /// Takes the records below `offset` out. The shorter part is copied: many short epochs out of a long backlog, as a
+    /// replay has them, cost no more than their own bytes.
+    fn take_below(&mut self, offset: i64) -> Batch {
         let at = self.slots.partition_point(|slot| slot.offset < offset);
-        let mut rest = Batch::default();
-        for slot in &self.slots[at..] {
+        if at == self.slots.len() {
+            return std::mem::take(self);
+        }
+        let boundary = self.slots[at].start;
+        if boundary - self.dead > self.arena.len() - boundary {
+            let rest = self.copied(self.slots.range(at..));
+            self.slots.truncate(at);
+            self.arena.truncate(boundary);
+            self.header_bytes -= rest.header_bytes;
+            return std::mem::replace(self, rest);
+        }
+        let below = self.copied(self.slots.range(..at));
+        self.slots.drain(..at);
+        self.dead = boundary;
+        self.header_bytes -= below.header_bytes;
+        if self.dead > self.arena.len() / 2 {
+            *self = self.copied(self.slots.iter());
+        }
+        below
+    }
+
+    fn copied<'a>(&'a self, slots: impl Iterator<Item = &'a RecordSlot>) -> Batch {
+        let mut copy = Batch::default();
+        for slot in slots {
             let record = RecordRef { batch: self, slot };
-            rest.push(
+            copy.push(
                 slot.offset,
                 slot.timestamp_ms,
                 record.key(),
@@ -185,9 +218,7 @@ impl Batch {
                 record.payload(),
             );
         }
-        self.slots.truncate(at);
-        self.header_bytes -= rest.header_bytes;
-        rest
+        copy
     }
 }
 
@@ -239,8 +270,7 @@ impl PartitionBuffer {
     /// Takes the records below `next_offset`, which must have been reached.
     pub fn release(&mut self, next_offset: i64) -> Batch {
         debug_assert!(self.position >= next_offset, "released only what was read");
-        let rest = self.held.split_off_from(next_offset);
-        std::mem::replace(&mut self.held, rest)
+        self.held.take_below(next_offset)
     }
 }
 
@@ -354,5 +384,28 @@ mod tests {
         let mut buffer = buffer_with(&[3, 9]);
         assert_eq!(buffer.release(5).len(), 1);
         assert_eq!(buffer.records(), 1);
+    }
+
+    #[test]
+    fn short_epochs_out_of_a_long_backlog_leave_every_record_as_it_was() {
+        let mut buffer = buffer_with(&(0..500).collect::<Vec<_>>());
+        let mut released = Vec::new();
+        for epoch in 1..=200 {
+            // More arrives while the backlog is released.
+            if epoch % 4 == 0 {
+                let (offset, payload) = (buffer.position, buffer.position.to_string());
+                let held = buffer.held();
+                held.push(offset, 7, Some(b"k"), Vec::new(), Some(payload.as_bytes()));
+                buffer.position += 1;
+            }
+            let batch = buffer.release(epoch * 2);
+            assert!(batch.bytes() < 2_000, "an epoch holds its own bytes alone");
+            released.extend(contents(&batch));
+        }
+        let rest = buffer.release(buffer.position);
+        released.extend(contents(&rest));
+        let wanted: Vec<_> = (0..550).map(|n| (n, n.to_string().into_bytes())).collect();
+        assert_eq!(released, wanted);
+        assert_eq!(buffer.bytes(), 0);
     }
 }

@@ -12,6 +12,7 @@ pub mod native;
 pub mod raw;
 pub mod recording;
 pub mod sessions;
+pub mod steps;
 pub mod tables;
 pub mod top;
 pub mod traces;

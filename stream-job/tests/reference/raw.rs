@@ -48,6 +48,16 @@ pub struct Span {
     pub late: bool,
 }
 
+/// What became of a record's spans.
+#[derive(Default)]
+struct Tally {
+    landed: u64,
+    duplicate: u64,
+    rejected: u64,
+    /// Of those that landed.
+    late: u64,
+}
+
 struct Found {
     topic: String,
     partition: i32,
@@ -140,7 +150,7 @@ impl Raw {
         let seen = &mut self.seen;
         let horizon_us = self.horizon_us[usize::from(encoding == Encoding::Document)];
         let late_before = epoch.watermark_us.saturating_sub(self.lateness_us);
-        let (mut good, mut spans) = (Vec::new(), (0_u64, 0_u64, 0_u64, 0_u64));
+        let (mut good, mut spans) = (Vec::new(), Tally::default());
         let mut letters = Vec::new();
         let mut rows = Tables::new();
         // Fingerprints of a record count only if all of it can be decoded.
@@ -149,7 +159,7 @@ impl Raw {
             self.walker
                 .walk(&bytes.bytes, bytes.transcoded, |resource, scope, span| {
                     if let Err(reject) = validate(span, &Limits::default(), epoch.wall_ms) {
-                        spans.2 += 1;
+                        spans.rejected += 1;
                         letters.push((span.index, reject.code, span.raw.to_vec()));
                         return;
                     }
@@ -163,13 +173,13 @@ impl Raw {
                         epoch.watermark_us,
                         horizon_us,
                     ) {
-                        spans.1 += 1;
+                        spans.duplicate += 1;
                         return;
                     }
                     asked.push((fingerprint, clean.end_us));
-                    spans.0 += 1;
+                    spans.landed += 1;
                     let late = clean.end_us < late_before;
-                    spans.3 += u64::from(late);
+                    spans.late += u64::from(late);
                     span_rows(&clean, epoch, found, late, &mut rows);
                     good.push(owned(&clean, late));
                 })
@@ -177,7 +187,7 @@ impl Raw {
         counts.records += 1;
         let mut stated_encoding = encoding.as_str();
         if let Err(error) = walked {
-            spans = (0, 0, 0, 0);
+            spans = Tally::default();
             letters = vec![(0, error.code(), payload.to_vec())];
             stated_encoding = "undecodable";
             letter_rows("record", &letters, kafka, encoding, epoch, found, tables);
@@ -193,10 +203,10 @@ impl Raw {
                 }
             }
         }
-        counts.spans_landed += spans.0;
-        counts.spans_duplicate += spans.1;
-        counts.spans_rejected += spans.2;
-        counts.spans_late += spans.3;
+        counts.spans_landed += spans.landed;
+        counts.spans_duplicate += spans.duplicate;
+        counts.spans_rejected += spans.rejected;
+        counts.spans_late += spans.late;
         put(
             tables,
             "ods_record",
@@ -204,8 +214,8 @@ impl Raw {
                 "topic": &found.topic, "partition": found.partition, "offset": found.offset,
                 "timestamp": kafka.timestamp_ms.max(0), "key": kafka.key.as_deref().unwrap_or_default(),
                 "encoding": stated_encoding, "payload": payload,
-                "spans": spans.0 + spans.1 + spans.2, "spans_landed": spans.0,
-                "spans_duplicate": spans.1, "spans_rejected": spans.2,
+                "spans": spans.landed + spans.duplicate + spans.rejected, "spans_landed": spans.landed,
+                "spans_duplicate": spans.duplicate, "spans_rejected": spans.rejected,
                 "_epoch": epoch.epoch, "_shard": found.shard, "ingest_time": epoch.wall_ms,
             },
         );

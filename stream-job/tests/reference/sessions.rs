@@ -16,6 +16,7 @@ struct Session {
     loops: BTreeMap<(String, u64), (i64, usize)>,
     /// Its time was over before this epoch's data, and no trace of it has changed since.
     over: bool,
+    told_last_us: i64,
 }
 
 pub struct Sessions {
@@ -74,7 +75,7 @@ impl Sessions {
                 let (namespace, session_id) = &before;
                 let gone = row! {
                     "namespace": namespace, "session_id": session_id, "segment": session.segment,
-                    "is_deleted": true,
+                    "last_time": session.told_last_us, "is_deleted": true,
                 };
                 put(tables, "dws_session", gone);
                 self.sessions.remove(&before);
@@ -85,6 +86,7 @@ impl Sessions {
             parts: BTreeMap::new(),
             loops: BTreeMap::new(),
             over: false,
+            told_last_us: 0,
         };
         let session = self
             .sessions
@@ -131,6 +133,7 @@ fn look(
     // A later segment of a trace has no root of its own.
     let rooted = parts.iter().filter(|part| part.root.is_some());
     let rooted: BTreeSet<u128> = rooted.map(|part| part.trace).collect();
+    session.told_last_us = last_us;
     let is_whole = parts.iter().all(|part| rooted.contains(&part.trace));
     let state = match roots.last() {
         Some((.., true)) if is_whole => "failed",

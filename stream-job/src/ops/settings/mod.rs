@@ -172,6 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_kept_at_least_as_long_as_its_traces() {
+        let mut settings = Settings::default();
+        settings.set("session_ttl", "1h").unwrap();
+        settings.check().unwrap();
+        settings.set("trace_ttl", "61min").unwrap();
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.contains("`session_ttl`"), "{error}");
+    }
+
+    #[test]
     fn a_server_that_others_can_reach_needs_a_token() {
         let mut settings = Settings::default();
         settings.set("http_listen", "0.0.0.0:8090").unwrap();

@@ -1,9 +1,10 @@
 //! One worker's share of the partitions, read by a client of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -18,6 +19,9 @@ use crate::source::{Polled, Reader, wall_ms};
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// While the broker does not answer it is asked again after this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// How often the log says that the broker does not answer.
+const REMIND_EVERY: Duration = Duration::from_secs(5);
 
 /// Where the broker said a partition ends, and when it said so.
 #[derive(Default)]
@@ -132,23 +136,47 @@ fn ask_for_ends(
     std::thread::Builder::new()
         .name("kafka-ends".into())
         .spawn(move || {
-            let mut was_away = false;
+            // Since when the broker does not answer, and when that was last logged.
+            let mut away: Option<(Instant, Instant)> = None;
             while !stop.load(Ordering::Relaxed) {
-                let failure = ask_once(&consumer, &wanted, &ends).err();
-                let is_away = failure.is_some();
-                if let Some(error) = failure {
-                    if !was_away {
-                        tracing::warn!("waiting for Kafka at {brokers}: {error}");
+                let answer = ask_once(&consumer, &wanted, &ends);
+                if let Err(error) = &answer {
+                    let now = Instant::now();
+                    let (since, said) = away.unwrap_or((now, now));
+                    let is_due = away.is_none() || now - said >= REMIND_EVERY;
+                    away = Some((since, if is_due { now } else { said }));
+                    if is_due {
+                        let seconds = (now - since).as_secs();
+                        tracing::warn!(
+                            "waiting for Kafka at {brokers}, for {seconds} s so far: {error}"
+                        );
                     }
                     tell(Some(format!("Kafka at {brokers} ({error})")));
-                } else if was_away {
-                    tracing::info!("Kafka at {brokers} answers again");
+                    refresh_leaders(&consumer, &wanted);
+                } else if let Some((since, _)) = away.take() {
+                    let seconds = since.elapsed().as_secs();
+                    tracing::info!("Kafka at {brokers} answers again after {seconds} s");
                     tell(None);
                 }
-                was_away = is_away;
-                std::thread::park_timeout(if is_away { ASK_AGAIN_AFTER } else { every });
+                std::thread::park_timeout(match away {
+                    Some(_) => ASK_AGAIN_AFTER,
+                    None => every,
+                });
             }
         })
+}
+
+/// Asks who leads the partitions. A broker that goes down says last that nobody does, and librdkafka keeps that answer
+/// for its questions long after the partitions are read again.
+fn refresh_leaders(consumer: &BaseConsumer<LoggedContext>, wanted: &TopicPartitionList) {
+    let elements = wanted.elements();
+    let topics: BTreeSet<&str> = elements.iter().map(|element| element.topic()).collect();
+    for topic in topics {
+        if let Err(error) = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT) {
+            tracing::debug!(target: "kafka", "the leaders of {topic} are not known: {error}");
+            return;
+        }
+    }
 }
 
 /// Notes the end of every partition that has a leader which answers.
@@ -187,7 +215,8 @@ impl Reader for KafkaReader {
     ) -> anyhow::Result<Polled> {
         // Events that belong to no partition (errors, statistics) come by the main queue, which nothing else serves.
         if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
-            tracing::warn!(target: "kafka", "{error}");
+            // The context has logged it, with its reason.
+            tracing::debug!(target: "kafka", "{error}");
         }
         let mut held: usize = buffers.iter().map(PartitionBuffer::bytes).sum();
         let mut polled = Polled::default();
