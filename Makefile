@@ -6,7 +6,6 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := target/release
-export SPANFLOW_HOME SPANFLOW_CACHE YES Q ID DIR
 
 .PHONY: help
 help: ## Explain the targets

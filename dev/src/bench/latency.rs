@@ -1,7 +1,7 @@
 //! A steady load on everything at once: how soon a span is visible, and whether one is lost.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde::Deserialize;
@@ -24,10 +24,15 @@ struct Run {
     peak_resident_mib: f64,
 }
 
-/// From a span's end to when the last block of its epoch was acknowledged, ms.
+/// How long the acknowledgements of the last epochs may take to reach `ads_freshness`.
+const TOLD_LIMIT: Duration = Duration::from_secs(15);
+
+/// From a span's end to the acknowledgement of its rows, ms: what `ads_freshness` says.
 #[derive(Clone, Debug, Deserialize)]
 struct Delay {
     landed: u64,
+    /// Spans whose delay is told.
+    told: u64,
     p50: f64,
     p99: f64,
     greatest: f64,
@@ -35,16 +40,12 @@ struct Delay {
 
 const DELAY: &str = "
 SELECT
-    count() AS landed,
-    quantileExact(0.5)(delay) AS p50,
-    quantileExact(0.99)(delay) AS p99,
-    max(delay) AS greatest
-FROM
-(
-    SELECT dateDiff('millisecond', end_time, landed_time) AS delay
-    FROM dwd_span
-    INNER JOIN ops_epoch ON _epoch = epoch
-)";
+    (SELECT count() FROM dwd_span) AS landed,
+    sum(spans) AS told,
+    spanflow_quantile(0.5, sumMap(delay_buckets)) AS p50,
+    spanflow_quantile(0.99, sumMap(delay_buckets)) AS p99,
+    max(delay_max_ms) AS greatest
+FROM ads_freshness_latest";
 
 pub(super) fn run(options: &BenchOptions) -> Result<()> {
     let mut runs = Vec::new();
@@ -94,7 +95,7 @@ fn one_run(options: &BenchOptions, number: u64) -> Result<Run> {
         );
     }
     system.wait_until_drained(DRAIN_LIMIT)?;
-    let delay: Delay = system.sql().row(DELAY)?;
+    let delay = delay(&system)?;
     let cores = before
         .iter()
         .zip(&after)
@@ -110,6 +111,18 @@ fn one_run(options: &BenchOptions, number: u64) -> Result<Run> {
     };
     system.stop()?;
     Ok(run)
+}
+
+/// Asks until the delay of every span that landed is told.
+fn delay(system: &System) -> Result<Delay> {
+    let since = Instant::now();
+    loop {
+        let delay: Delay = system.sql().row(DELAY)?;
+        if delay.told >= delay.landed || since.elapsed() > TOLD_LIMIT {
+            return Ok(delay);
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
 
 fn costs(system: &System) -> Result<Vec<(&'static str, Cost)>> {

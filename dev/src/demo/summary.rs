@@ -28,14 +28,14 @@ pub(super) struct Summary {
     in_flight: u64,
 }
 
-/// From a span's end to when its epoch's row in `ops_epoch` says that it is visible, over the epochs of the last half
-/// minute. `dws_step_1m_latest` is one row a window and key; its errors leave out what is late, as its counts do.
+/// The delays are those of `ads_freshness`: from a span's end to the acknowledgement of its rows, in the last minute or
+/// two. `dws_step_1m_latest` is one row a window and key; its errors leave out what is late, as its counts do.
 const QUESTION: &str = "
 WITH recent AS
 (
-    SELECT epoch, landed_time
-    FROM ops_epoch
-    WHERE landed_time > now64(3, 'UTC') - INTERVAL 30 SECOND
+    SELECT sumMap(delay_buckets) AS delays, sum(spans) AS spans
+    FROM ads_freshness_latest
+    WHERE window_start > now('UTC') - INTERVAL 2 MINUTE
 )
 SELECT
     (SELECT sum(spans) FROM ops_epoch) AS spans,
@@ -47,16 +47,10 @@ SELECT
     (SELECT count() FROM dws_session_latest) AS sessions,
     (SELECT count() FROM ads_anomaly_latest) AS anomalies,
     (SELECT count() FROM ods_dead_letter) AS dead_letters,
-    count() AS delay_spans,
-    ifNotFinite(quantileExact(0.5)(delay), 0) AS delay_p50_ms,
-    ifNotFinite(quantileExact(0.95)(delay), 0) AS delay_p95_ms
-FROM
-(
-    SELECT dateDiff('millisecond', end_time, landed_time) AS delay
-    FROM dwd_span
-    INNER JOIN recent ON _epoch = epoch
-    WHERE _epoch IN (SELECT epoch FROM recent)
-)";
+    recent.spans AS delay_spans,
+    spanflow_quantile(0.5, recent.delays) AS delay_p50_ms,
+    spanflow_quantile(0.95, recent.delays) AS delay_p95_ms
+FROM recent";
 
 impl Summary {
     /// Asks the warehouse and the job.

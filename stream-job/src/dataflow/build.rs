@@ -87,7 +87,7 @@ pub(super) fn build(
             rules.admit.scan.clone(),
             event_times,
         );
-        let tell = state_gauge(shared, "fingerprints", index);
+        let tell = state_gauge(shared, "fingerprints");
         let duplicates = candidates.find_duplicates(&epochs, rules.dedup, tell);
         let sink: Rc<dyn RawSink> = Rc::new(ToOutput(shared.clone()));
         let admitted = admit::admit(
@@ -124,7 +124,7 @@ pub(super) fn build(
 }
 
 /// Tells how many keys of a kind this worker holds; the gauge shows the sum over workers.
-fn state_gauge(shared: &Shared, state: &'static str, _index: usize) -> impl Fn(usize) + 'static {
+fn state_gauge(shared: &Shared, state: &'static str) -> impl Fn(usize) + 'static {
     let metrics = shared.metrics.clone();
     let told = RefCell::new(0i64);
     move |size| {
@@ -185,7 +185,7 @@ fn windows<'scope>(
 ) {
     let rules = &shared.rules;
     let mut windows = Windows::new(rules.allowed_lateness_us, rules.max_keys_per_agent);
-    let tell = state_gauge(shared, "windows", 0);
+    let tell = state_gauge(shared, "windows");
     let by_agent = Exchange::new(|partial: &StepPartial| xxh3_64(partial.key.agent.as_bytes()));
     let fired = partials.per_epoch(by_agent, "windows", epochs, move |record, partials| {
         let fired = windows.apply(record, partials);
@@ -233,7 +233,7 @@ fn traces<'scope>(
 ) -> [StreamVec<'scope, Epoch, Row>; 2] {
     let rules = &shared.rules;
     let mut traces = Traces::new(rules.traces);
-    let tell = state_gauge(shared, "traces", 0);
+    let tell = state_gauge(shared, "traces");
     #[allow(clippy::cast_possible_truncation)]
     let by_trace = Exchange::new(|partial: &TracePartial| {
         (partial.trace_id ^ (partial.trace_id >> 64)) as u64
@@ -256,7 +256,7 @@ fn traces<'scope>(
         },
     );
     let mut sessions = Sessions::new(rules.sessions);
-    let tell = state_gauge(shared, "sessions", 0);
+    let tell = state_gauge(shared, "sessions");
     let changes = updates.flat_map(|update| SessionChange::of(&update).collect::<Vec<_>>());
     let by_session = Exchange::new(SessionChange::owner);
     let session_rows = changes.per_epoch(by_session, "sessions", epochs, move |record, changes| {
