@@ -77,7 +77,6 @@ pub(super) fn build(
 ) {
     let epochs = EpochTable::default();
     worker.dataflow_named::<Epoch, _, _>("spans", |scope| {
-        let index = scope.index();
         let event_times = parts.event_times.clone();
         let batches = source::build(scope, parts, link, epochs.clone(), fatal);
         let rules = shared.rules.clone();
