@@ -114,7 +114,8 @@ unsafe fn read_ids(
             if failed || id.is_null() {
                 continue;
             }
-            let id = text(native::rd_kafka_Uuid_base64str(id));
+            // librdkafka writes standard base64, Kafka's own tools the alphabet that is safe in URLs.
+            let id = url_safe(&text(native::rd_kafka_Uuid_base64str(id)));
             if !id.is_empty() && id != NO_ID {
                 ids.insert(
                     text(native::rd_kafka_TopicDescription_name(description)),
@@ -124,6 +125,10 @@ unsafe fn read_ids(
         }
     }
     ids
+}
+
+fn url_safe(base64: &str) -> String {
+    base64.replace('+', "-").replace('/', "_")
 }
 
 /// A copy of a terminated string of librdkafka's.
@@ -138,4 +143,14 @@ unsafe fn text(start: *const c_char) -> String {
     unsafe { CStr::from_ptr(start) }
         .to_string_lossy()
         .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url_safe;
+
+    #[test]
+    fn ids_are_written_as_kafkas_own_tools_write_them() {
+        assert_eq!(url_safe("AXzoS+MxRcKAYAMS92nf/A"), "AXzoS-MxRcKAYAMS92nf_A");
+    }
 }
