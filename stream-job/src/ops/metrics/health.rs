@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::process::now_ms;
+use crate::source::wall_ms;
 
 /// A dataflow that has begun to tick and then did not for this long is stuck, in ms. The slowest tick that is normal is
 /// one that waits for a worker that builds a large block.
@@ -27,7 +27,7 @@ pub struct Health {
 impl Default for Health {
     fn default() -> Self {
         Health {
-            started_ms: now_ms(),
+            started_ms: wall_ms(),
             last_tick_ms: AtomicI64::new(0),
             source_assigned: AtomicBool::new(false),
             warehouse_proven: AtomicBool::new(false),
@@ -43,7 +43,7 @@ impl Health {
     /// The dataflow went round once. Call it on every turn of the loop, also when there is nothing to do or the source
     /// is held back, at least every few seconds.
     pub fn tick(&self) {
-        self.last_tick_ms.store(now_ms(), Relaxed);
+        self.last_tick_ms.store(wall_ms(), Relaxed);
     }
 
     /// Whether every partition has its position and is being read.
@@ -88,7 +88,7 @@ impl Health {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let last = self.last_tick_ms.load(Relaxed);
-        last == 0 || now_ms() - last < STUCK_MS
+        last == 0 || wall_ms() - last < STUCK_MS
     }
 
     /// Whether spans that come in now will land.
@@ -158,7 +158,7 @@ mod tests {
         assert!(health.is_alive());
         health.tick();
         assert!(health.is_alive());
-        health.last_tick_ms.store(now_ms() - STUCK_MS - 1, Relaxed);
+        health.last_tick_ms.store(wall_ms() - STUCK_MS - 1, Relaxed);
         assert!(!health.is_alive());
     }
 

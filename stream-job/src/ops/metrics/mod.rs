@@ -160,7 +160,7 @@ impl Metrics {
     pub fn watermark_delay_ms(&self) -> Option<i64> {
         match self.watermark_ms.get() {
             0 => None,
-            watermark => Some(process::now_ms() - watermark),
+            watermark => Some(crate::source::wall_ms() - watermark),
         }
     }
 
@@ -195,7 +195,7 @@ impl Metrics {
             "warehouse_proven": self.health.warehouse_proven(),
             "waiting_for": self.health.waiting_for(),
             "stopping": self.health.stopping(),
-            "uptime_ms": process::now_ms() - self.health.started_ms(),
+            "uptime_ms": crate::source::wall_ms() - self.health.started_ms(),
             "epoch": self.epoch.get(),
             "landed_epoch": self.landed_epoch.get(),
             "epochs_in_flight": self.epochs_in_flight.get(),

@@ -1,15 +1,5 @@
 //! What the system says about this process.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Wall clock, ms since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Resident memory in bytes, `None` where `/proc` is not there.
 pub(super) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

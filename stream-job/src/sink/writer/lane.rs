@@ -51,7 +51,7 @@ impl Lanes {
             let message = match self.land(&job).await {
                 Ok(took) => Message::Landed {
                     block: job.block,
-                    acked_ms: super::now_ms(),
+                    acked_ms: crate::source::wall_ms(),
                     took,
                 },
                 Err(error) => Message::Failed(error),
@@ -117,7 +117,7 @@ impl Lanes {
                     });
                 }
                 Err(error) => {
-                    self.metrics.count_retry(super::now_ms());
+                    self.metrics.count_retry(crate::source::wall_ms());
                     self.report
                         .waiting(&format!("insert block {token}"), &error);
                     tokio::time::sleep(pauses.next()).await;

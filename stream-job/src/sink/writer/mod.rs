@@ -21,7 +21,7 @@ pub use metrics::{Count, TableMetrics, WriterMetrics};
 
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -261,10 +261,4 @@ impl WriterHandle {
         self.error()
             .unwrap_or_else(|| Arc::new(WriterError::Stopped))
     }
-}
-
-/// The wall clock in ms since 1970.
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_1970.map_or(0, |elapsed| elapsed.as_millis() as i64)
 }
