@@ -11,17 +11,21 @@ BIN := target/release
 help: ## Explain the targets
 	@echo "Spanflow: every step that an AI agent takes, through Kafka and a Rust dataflow, into ClickHouse."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "Variables:"
 	@echo "  DURATION=N        demo ends by itself after N seconds and holds what landed against what was sent"
 	@echo "  AGENTS=N          sessions of simulated agents at a time (40); 0 starts none"
-	@echo "  SEED=N            seed of the simulated agents (another one each time)"
+	@echo "  SEED=N            seed of the simulated agents (another one each time), or of \`make oracle\` (1)"
+	@echo "  KILLS=N           kills of \`make chaos\` (200)"
+	@echo "  LAYOUTS=...       processes x workers of \`make chaos\`, by turns (1x1,1x4,2x2)"
+	@echo "  TRANSCRIPTS=N     transcripts of \`make oracle\` (1000)"
 	@echo "  YES=1             install missing Debian packages without asking (as root that is the default)"
 	@echo "  Q=\"SELECT ...\"    the query of \`make query\`"
 	@echo "  ID=...            the trace of \`make trace\`: 32 hex digits, or latest"
 	@echo "  DIR=...           the new folder of \`make record\`"
-	@echo "  RUNS=N            runs of each measurement of \`make bench\` (3)"
+	@echo "  RUNS=N            runs of each measurement of \`make bench\`, \`make bench-flink\` and \`make bench-recovery\` (3)"
+	@echo "  SPANS=N           spans of the backlog of \`make bench-flink\` and \`make bench-recovery\`"
 	@echo "  SPANFLOW_HOME     folder of the demo's data (.spanflow in the checkout)"
 	@echo "  SPANFLOW_CACHE    folder of downloads (~/.cache/spanflow)"
 
@@ -64,6 +68,15 @@ record: ## Copy what Kafka has into a recording: make record DIR=my-case
 test: setup ## Run every test: Rust, Python, integration with a real Kafka and warehouse
 	@dev/test.sh
 
+.PHONY: oracle
+oracle: setup ## Hold our windows against Apache Flink's on 1,000 random transcripts (a JDK is needed)
+	@cargo run --quiet --locked -p dev -- oracle $(if $(SEED),--seed $(SEED)) $(if $(TRANSCRIPTS),--transcripts $(TRANSCRIPTS))
+
+.PHONY: chaos
+chaos: setup ## Kill every part under load, at least 200 times, and compare every row with an undisturbed run (about 30 minutes)
+	@cargo build --locked -p dev -p stream-job -p warehouse
+	@target/debug/dev chaos $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(LAYOUTS),--layouts $(LAYOUTS))
+
 .PHONY: lint
 lint: ## Run every check that needs no running system
 	@dev/lint.sh
@@ -71,3 +84,11 @@ lint: ## Run every check that needs no running system
 .PHONY: bench
 bench: build ## Measure throughput, memory and delay on this machine (about 20 minutes)
 	@$(BIN)/dev bench $(if $(RUNS),--runs $(RUNS))
+
+.PHONY: bench-flink
+bench-flink: build ## Measure the windows beside the same in Apache Flink, and compare results (about 20 minutes)
+	@$(BIN)/dev bench flink --heap-sweep $(if $(RUNS),--runs $(RUNS)) $(if $(SPANS),--backlog $(SPANS))
+
+.PHONY: bench-recovery
+bench-recovery: build ## Measure recovery after a kill, and what checkpoints cost, with 1,000,000 open traces (about 20 minutes)
+	@$(BIN)/dev bench recovery $(if $(RUNS),--runs $(RUNS)) $(if $(SPANS),--backlog $(SPANS))

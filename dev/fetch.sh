@@ -1,8 +1,12 @@
 #!/bin/sh
 # Downloads what a local system needs beside the Rust build, once, into $SPANFLOW_CACHE (~/.cache/spanflow):
 #   dev/fetch.sh kafka   Apache Kafka's jars (54 MB, by Maven)          -> kafka-<version>/*.jar
+#   dev/fetch.sh flink-harness   Apache Flink's operator test harness (100 MB, by Maven) -> flink-harness-<version>/*.jar
 #   dev/fetch.sh python  a Python environment for the simulated agents -> venv-<hash of what it holds>/
 #   dev/fetch.sh venv-path   prints where that environment is, and fetches nothing
+#   dev/fetch.sh flink   Apache Flink's jars (86 MB, by Maven)          -> flink-<version>-<hash of the pom>/*.jar
+#                        and the job that make bench-flink measures    -> flink-job-<hash of its sources>.jar
+#   dev/fetch.sh flink-path  prints the class path of both, and fetches nothing
 # Each is complete or not there at all: it is made under another name (or marked when done), and two calls at a time
 # wait for each other. Output: one line when it starts, one when it is done.
 set -eu
@@ -30,27 +34,29 @@ only_one() {
     flock 9
 }
 
-fetch_kafka() {
-    version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/kafka/pom.xml")
-    target="$cache/kafka-$version"
+# The jars of a project under dev/: fetch_jars NAME TITLE PROJECT PROPERTY_OF_THE_VERSION SIZE
+fetch_jars() {
+    name=$1 title=$2 project="$here/$3/pom.xml" property=$4 size=$5
+    version=$(sed -n "s:.*<$property>\\(.*\\)</$property>.*:\\1:p" "$project")
+    target="$cache/$name-$version"
     [ -d "$target" ] && return 0
     command -v mvn >/dev/null || {
-        say "Maven is needed once, to fetch Apache Kafka: run dev/setup.sh, which names the apt command"
+        say "Maven is needed once, to fetch $title: run dev/setup.sh, which names the apt command"
         exit 1
     }
-    only_one kafka
+    only_one "$name"
     [ -d "$target" ] && return 0
-    say "Apache Kafka $version: fetching its jars (54 MB) ..."
+    say "$title $version: fetching its jars ($size) ..."
     began=$(date +%s)
-    part="$cache/.kafka-$version.part"
+    part="$cache/.$name-$version.part"
     rm -rf "$part"
     mkdir -p "$part"
     # -C: a jar whose checksum is not the repository's ends the build.
-    logged "fetching Apache Kafka" "$cache/kafka-fetch.log" \
-        mvn -B -C -f "$here/kafka/pom.xml" dependency:copy-dependencies \
+    logged "fetching $title" "$cache/$name-fetch.log" \
+        mvn -B -C -f "$project" dependency:copy-dependencies \
         -DoutputDirectory="$part" -DincludeScope=runtime
     mv -T "$part" "$target"
-    say "Apache Kafka $version: $(ls "$target" | wc -l) jars in $target ($(($(date +%s) - began)) s)"
+    say "$title $version: $(ls "$target" | wc -l) jars in $target ($(($(date +%s) - began)) s)"
 }
 
 venv_path() {
@@ -74,12 +80,58 @@ fetch_python() {
     say "Python environment: ready in $target ($(($(date +%s) - began)) s)"
 }
 
+flink_jars() {
+    version=$(sed -n 's:.*<flink.version>\(.*\)</flink.version>.*:\1:p' "$here/flink/pom.xml")
+    printf '%s\n' "$cache/flink-$version-$(sha256sum <"$here/flink/pom.xml" | cut -c1-12)"
+}
+
+flink_job() {
+    hash=$(cat "$here/flink/pom.xml" "$here"/flink/src/main/java/dev/spanflow/bench/*.java | sha256sum | cut -c1-12)
+    printf '%s\n' "$cache/flink-job-$hash.jar"
+}
+
+fetch_flink() {
+    jars=$(flink_jars)
+    job=$(flink_job)
+    [ -d "$jars" ] && [ -f "$job" ] && return 0
+    command -v mvn >/dev/null || {
+        say "Maven is needed once, to fetch Apache Flink: run dev/setup.sh, which names the apt command"
+        exit 1
+    }
+    command -v javac >/dev/null || {
+        say "a Java compiler is needed once, to build the Flink job: apt-get install openjdk-17-jdk-headless (or another JDK, 17 or newer)"
+        exit 1
+    }
+    only_one flink
+    part="$cache/.flink.part"
+    rm -rf "$part"
+    mkdir -p "$part/jars"
+    began=$(date +%s)
+    if [ ! -d "$jars" ]; then
+        say "Apache Flink: fetching its jars (86 MB) ..."
+        logged "fetching Apache Flink" "$cache/flink-fetch.log" \
+            mvn -B -C -f "$here/flink/pom.xml" dependency:copy-dependencies \
+            -DoutputDirectory="$part/jars" -DincludeScope=runtime
+        mv -T "$part/jars" "$jars"
+    fi
+    if [ ! -f "$job" ]; then
+        logged "building the Flink job" "$cache/flink-fetch.log" \
+            mvn -B -C -f "$here/flink/pom.xml" package -Dbuild.folder="$part/build"
+        mv "$part/build/flink-job-1.jar" "$job"
+    fi
+    rm -rf "$part"
+    say "Apache Flink: $(ls "$jars" | wc -l) jars in $jars, the job in $job ($(($(date +%s) - began)) s)"
+}
+
 case ${1:-} in
-kafka) fetch_kafka ;;
+kafka) fetch_jars kafka "Apache Kafka" kafka kafka.version "54 MB" ;;
+flink-harness) fetch_jars flink-harness "Apache Flink's test harness" oracle flink.version "100 MB" ;;
 python) fetch_python ;;
 venv-path) venv_path ;;
+flink) fetch_flink ;;
+flink-path) printf '%s/*:%s\n' "$(flink_jars)" "$(flink_job)" ;;
 *)
-    say "usage: dev/fetch.sh kafka|python|venv-path"
+    say "usage: dev/fetch.sh kafka|flink-harness|python|venv-path|flink|flink-path"
     exit 2
     ;;
 esac

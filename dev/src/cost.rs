@@ -30,18 +30,53 @@ impl Cost {
 }
 
 fn parse(stat: &str, status: &str, ticks_per_second: u64) -> Option<Cost> {
+    Some(Cost {
+        cpu: Duration::from_millis(ticks(stat)? * 1000 / ticks_per_second),
+        peak_resident: field(status, "VmHWM:")? * 1024,
+    })
+}
+
+/// User and system time in the `stat` of a process or thread.
+fn ticks(stat: &str) -> Option<u64> {
     // The name, in parentheses, may hold anything: fields are counted from behind the last one. utime and stime are the
     // 14th and 15th of all, the 12th and 13th from there.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = peak.split_whitespace().next()?.parse().ok()?;
-    Some(Cost {
-        cpu: Duration::from_millis(ticks * 1000 / ticks_per_second),
-        peak_resident: kib * 1024,
-    })
+    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+}
+
+/// A number in the `status` of a process.
+fn field(status: &str, name: &str) -> Option<u64> {
+    let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// Resident memory of a process now, bytes.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let kib = field(&status, "VmRSS:").with_context(|| format!("read VmRSS of process {pid}"))?;
+    Ok(kib * 1024)
+}
+
+/// CPU time of the threads of a process that have this name, together. Those that have ended are not counted.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_of_threads(pid: u32, name: &str) -> Result<Duration> {
+    let path = format!("/proc/{pid}/task");
+    let tasks = fs::read_dir(&path).with_context(|| format!("read {path}"))?;
+    let ticks = tasks.flatten().filter_map(|task| {
+        // A thread may end between two reads.
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+        let (_, thread) = stat.rsplit_once(')')?.0.split_once('(')?;
+        (thread == name).then(|| ticks(&stat))?
+    });
+    Ok(Duration::from_millis(
+        ticks.sum::<u64>() * 1000 / ticks_per_second(),
+    ))
 }
 
 fn ticks_per_second() -> u64 {
@@ -65,6 +100,22 @@ mod tests {
 
     #[test]
     fn this_process_has_cost_something() {
-        assert!(Cost::of(std::process::id()).unwrap().peak_resident > 1 << 20);
+        let pid = std::process::id();
+        assert!(Cost::of(pid).unwrap().peak_resident > 1 << 20);
+        assert!(resident(pid).unwrap() > 1 << 20);
+    }
+
+    #[test]
+    fn the_time_of_a_thread_is_told_from_that_of_others() {
+        let worked = std::thread::Builder::new()
+            .name("works".to_owned())
+            .spawn(|| {
+                let pid = std::process::id();
+                let spent = || cpu_of_threads(pid, "works").unwrap();
+                while spent().is_zero() {}
+                (spent(), cpu_of_threads(pid, "does not").unwrap())
+            });
+        let (spent, of_others) = worked.unwrap().join().unwrap();
+        assert!(!spent.is_zero() && of_others.is_zero());
     }
 }

@@ -1,4 +1,4 @@
-//! The stream job: `stream-job run`.
+//! The stream job: `stream-job submit`, a supervisor with its processes, or `stream-job run`, one process alone.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,6 +38,9 @@ pub struct JobOptions {
     pub settings: BTreeMap<String, String>,
     /// Further variables of its environment, such as those that set failpoints.
     pub environment: BTreeMap<String, String>,
+    /// Started by `submit`, which starts again what ends; else by `run`, one process that a test or a benchmark has to
+    /// itself. Broker and warehouse must answer before a supervised one is started.
+    pub supervised: bool,
 }
 
 /// A running job. Dropping it stops it; its state stays.
@@ -131,10 +134,41 @@ impl Job {
         Ok(sum_metric(&response.text(), name))
     }
 
-    /// Its process id.
+    /// Its process id; the supervisor's where there is one.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Process ids of the processes that do the work, in their order; empty while they are started again.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn worker_pids(&self) -> Result<Vec<u32>> {
+        if !self.options.supervised {
+            return Ok(vec![self.pid()]);
+        }
+        let status = self.status()?;
+        let processes = status["processes"].as_array();
+        let pids = processes.into_iter().flatten().filter_map(|process| {
+            let pid = process["pid"].as_u64()?;
+            u32::try_from(pid).ok()
+        });
+        Ok(pids.collect())
+    }
+
+    /// What it says about itself.
+    ///
+    /// # Errors
+    /// When it does not answer, or with no JSON.
+    pub fn status(&self) -> Result<serde_json::Value> {
+        let answer = self
+            .server()
+            .get("/api/v1/status", Duration::from_secs(5))?;
+        if answer.status != 200 {
+            bail!("{}/api/v1/status answered {}", self.url(), answer.status);
+        }
+        serde_json::from_slice(&answer.body).context("the job's status is no JSON")
     }
 
     /// The process, to look at.
@@ -162,9 +196,18 @@ impl Job {
     /// # Errors
     /// As [`Job::start`].
     pub fn restart(&mut self) -> Result<()> {
+        self.restart_unready()?;
+        self.wait_until_ready(START_LIMIT)
+    }
+
+    /// Starts it again on the same port and state, and waits only until its HTTP server answers.
+    ///
+    /// # Errors
+    /// As [`Job::start_unready`].
+    pub fn restart_unready(&mut self) -> Result<()> {
         self.stop();
         self.process = launch(&self.options, self.port)?;
-        self.wait_until_ready(START_LIMIT)
+        Ok(())
     }
 }
 
@@ -174,7 +217,7 @@ fn server(port: u16) -> Server {
 
 fn launch(options: &JobOptions, port: u16) -> Result<Process> {
     let mut command = Command::new(paths::binary("stream-job")?);
-    command.arg("run");
+    command.arg(if options.supervised { "submit" } else { "run" });
     let state = options.state.display().to_string();
     let own = [
         ("kafka_bootstrap_servers", options.bootstrap.clone()),
@@ -186,6 +229,15 @@ fn launch(options: &JobOptions, port: u16) -> Result<Process> {
     // By flag, which goes before the environment: a caller's SPANFLOW_… may say otherwise.
     for (name, value) in own {
         command.arg("--set").arg(format!("{name}={value}"));
+    }
+    if options.supervised {
+        // All logs of a system are in one folder, and its programs in its own.
+        let jobs = options.state.with_file_name("jobs");
+        let folders = [("log_dir", &options.logs), ("jobs_dir", &jobs)];
+        for (name, folder) in folders {
+            command.arg("--set");
+            command.arg(format!("{name}={}", folder.display()));
+        }
     }
     for (name, value) in &options.settings {
         command.arg("--set").arg(format!("{name}={value}"));

@@ -7,6 +7,7 @@
 //! started ends with the one that started it, even when that one is killed with `kill -9` ([`process`]).
 
 pub mod bench;
+pub mod chaos;
 pub mod cost;
 pub mod demo;
 pub mod drain;
@@ -14,6 +15,7 @@ pub mod generate;
 pub mod http;
 pub mod job;
 pub mod kafka;
+pub mod oracle;
 pub mod paths;
 pub mod ports;
 pub mod process;

@@ -8,8 +8,10 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use dev::bench::{self, BenchOptions, Measure};
+use dev::chaos::{self, ChaosOptions, Layout};
 use dev::demo::{self, DemoOptions, Outcome};
 use dev::generate::{self, GenerateOptions, Target};
+use dev::oracle::{self, OracleOptions};
 use dev::paths::Home;
 
 /// Starts Spanflow's parts on one machine, and measures them.
@@ -28,6 +30,10 @@ enum Command {
     Generate(GenerateArgs),
     /// Measures throughput, memory and delay on this machine.
     Bench(BenchArgs),
+    /// Holds our windows against Apache Flink's, on random transcripts (a JDK 17 is needed).
+    Oracle(OracleArgs),
+    /// Kills every part again and again under load, and holds all tables against an undisturbed run.
+    Chaos(ChaosArgs),
     /// Removes what a local system keeps in its folder.
     Clean,
 }
@@ -66,6 +72,9 @@ struct GenerateArgs {
     /// Spans of a message: 1, 2, 4 or 8.
     #[arg(long, default_value_t = 8)]
     per_message: usize,
+    /// Traces of their root alone; needs --per-message 1.
+    #[arg(long)]
+    roots_only: bool,
     /// Equal seeds and starts give equal messages.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -103,9 +112,47 @@ struct BenchArgs {
     /// Seconds of the steady load.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Open traces in the state that a killed job recovers.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u64,
     /// Seed of the generator.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Heap of Flink's JVM, MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 2_048)]
+    heap_mib: u32,
+    /// Look for the smallest heap that does not slow Flink.
+    #[arg(long)]
+    heap_sweep: bool,
+}
+
+#[derive(Args)]
+struct OracleArgs {
+    /// Transcripts, each run by both rules of what is late.
+    #[arg(long, default_value_t = 1_000)]
+    transcripts: u64,
+    /// Seed of the transcripts.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the first so many, with Flink's answers, into the corpus that the tests read.
+    #[arg(long, value_name = "COUNT")]
+    record: Option<usize>,
+}
+
+#[derive(Args)]
+struct ChaosArgs {
+    /// Kills in all.
+    #[arg(long, default_value_t = 200)]
+    kills: u64,
+    /// Seed of what is struck [default: another one each time]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Processes x workers that the job is started with by turns, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1x1,1x4,2x2")]
+    layouts: Vec<Layout>,
+    /// Spans per second of the agents.
+    #[arg(long, default_value_t = 60.0)]
+    rate: f64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -114,8 +161,12 @@ enum Measured {
     Throughput,
     /// Delay from a span's end to its row being visible.
     Latency,
-    /// Both.
+    /// Throughput and latency.
     All,
+    /// The windows alone, beside the same in Apache Flink, and whether both say the same.
+    Flink,
+    /// With much state: recovery after a kill, pauses and CPU time of checkpoints, memory over a drain.
+    Recovery,
 }
 
 fn main() -> ExitCode {
@@ -133,6 +184,17 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => return demo(args),
         Command::Generate(args) => generate(args)?,
         Command::Bench(args) => bench(args)?,
+        Command::Oracle(args) => oracle::run(&OracleOptions {
+            transcripts: args.transcripts,
+            seed: args.seed,
+            record: args.record,
+        })?,
+        Command::Chaos(args) => chaos::run(&ChaosOptions {
+            kills: args.kills,
+            seed: args.seed.unwrap_or_else(|| std::process::id().into()),
+            layouts: args.layouts,
+            rate: args.rate,
+        })?,
         Command::Clean => clean()?,
     }
     Ok(ExitCode::SUCCESS)
@@ -174,6 +236,7 @@ fn generate(args: GenerateArgs) -> Result<()> {
         spans: args.spans,
         sessions: args.sessions,
         per_message: args.per_message,
+        roots_only: args.roots_only,
         seed: args.seed,
         start_unix_nano: start * 1_000_000_000,
         rate: args.rate,
@@ -190,13 +253,18 @@ fn bench(args: BenchArgs) -> Result<()> {
             Measured::Throughput => Measure::Throughput,
             Measured::Latency => Measure::Latency,
             Measured::All => Measure::All,
+            Measured::Flink => Measure::Flink,
+            Measured::Recovery => Measure::Recovery,
         },
         runs: args.runs.max(1),
         backlog: args.backlog,
         sessions: args.sessions,
         rate: args.rate,
         seconds: args.seconds,
+        keys: args.keys,
         seed: args.seed,
+        heap_mib: args.heap_mib,
+        heap_sweep: args.heap_sweep,
     })
 }
 

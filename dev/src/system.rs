@@ -27,6 +27,8 @@ pub struct SystemOptions {
     pub job_settings: BTreeMap<String, String>,
     /// Further variables of the job's environment.
     pub job_environment: BTreeMap<String, String>,
+    /// Whether the job is started by `submit`, which starts its processes again.
+    pub supervised: bool,
     /// Whether the broker shall start fast rather than run fast.
     pub quick_start: bool,
     /// Told what has started, with how long it took.
@@ -44,6 +46,7 @@ impl SystemOptions {
             job_port: None,
             job_settings: BTreeMap::new(),
             job_environment: BTreeMap::new(),
+            supervised: false,
             quick_start: true,
             report: |_| {},
         }
@@ -103,6 +106,7 @@ impl System {
             warehouse_url: warehouse.url(),
             settings: options.job_settings,
             environment: options.job_environment,
+            supervised: options.supervised,
         })?;
         report(&format!(
             "stream job  {} ({:.1} s)",

@@ -95,7 +95,13 @@ impl Warehouse {
     /// Asks its database.
     #[must_use]
     pub fn sql(&self) -> Sql {
-        Sql::new(server(self.port), DATABASE, QUERY_LIMIT)
+        self.sql_of(DATABASE)
+    }
+
+    /// Asks another database.
+    #[must_use]
+    pub fn sql_of(&self, database: &str) -> Sql {
+        Sql::new(server(self.port), database, QUERY_LIMIT)
     }
 
     /// Its process id.

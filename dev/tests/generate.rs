@@ -36,6 +36,7 @@ fn the_broker_has_every_message_and_a_span_takes_what_an_agents_span_takes() {
         spans: 80_000,
         sessions: 100,
         per_message: 4,
+        roots_only: false,
         seed: 3,
         start_unix_nano: 1_780_000_000_000_000_000,
         rate: 5_000,

@@ -5,6 +5,7 @@
 //! and [`ops`] (settings, command line, HTTP, metrics) around them.
 
 pub mod checkpoint;
+pub mod cluster;
 pub mod dataflow;
 pub mod decode;
 pub mod ops;

@@ -51,7 +51,7 @@ fn a_collector_in_between_changes_no_span() {
         .collect();
     let written = messages("collector");
     for message in &written {
-        let encoding = detect("otlp_spans", "agent.conversations", &[], message);
+        let encoding = detect(false, &[], message);
         assert_eq!(encoding, Encoding::OtlpProtobuf);
     }
     let (sent, written) = (spans(&sent), spans(&written));

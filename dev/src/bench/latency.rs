@@ -80,6 +80,7 @@ fn one_run(options: &BenchOptions, number: u64) -> Result<Run> {
         spans: options.rate * options.seconds,
         sessions: options.sessions,
         per_message: 8,
+        roots_only: false,
         seed: options.seed + number,
         start_unix_nano: 0,
         rate: options.rate,

@@ -1,8 +1,10 @@
 //! `dev bench`: what this machine does with a backlog, and how soon a span is visible under a steady load. Every number
 //! is the median of several runs, each with a job and a warehouse of its own, so that no run profits from another.
 
+mod flink;
 mod latency;
 mod machine;
+mod recovery;
 mod throughput;
 
 use std::path::PathBuf;
@@ -19,8 +21,12 @@ pub enum Measure {
     Throughput,
     /// Delay from a span's end to its row being visible.
     Latency,
-    /// Both.
+    /// Throughput and latency.
     All,
+    /// The windows alone, beside Apache Flink's.
+    Flink,
+    /// Recovery after a kill, and what checkpoints cost.
+    Recovery,
 }
 
 /// How it is measured.
@@ -38,8 +44,14 @@ pub struct BenchOptions {
     pub rate: u64,
     /// Seconds of the steady load.
     pub seconds: u64,
+    /// Open traces in the state that a killed job recovers.
+    pub keys: u64,
     /// Seed of the generator.
     pub seed: u64,
+    /// Heap of Flink's JVM, MiB.
+    pub heap_mib: u32,
+    /// Whether to look for the smallest heap that does not slow Flink.
+    pub heap_sweep: bool,
 }
 
 /// Measures and prints.
@@ -54,13 +66,16 @@ pub fn run(options: &BenchOptions) -> Result<()> {
     if cfg!(debug_assertions) {
         println!("NOTE: a debug build; its numbers say nothing. Build with --release.");
     }
-    if options.measure != Measure::Latency {
-        throughput::run(options)?;
+    match options.measure {
+        Measure::Throughput => throughput::run(options),
+        Measure::Latency => latency::run(options),
+        Measure::All => {
+            throughput::run(options)?;
+            latency::run(options)
+        }
+        Measure::Flink => flink::run(options),
+        Measure::Recovery => recovery::run(options),
     }
-    if options.measure != Measure::Throughput {
-        latency::run(options)?;
-    }
-    Ok(())
 }
 
 /// A folder on the checkout's disk: the system's folder for temporary files may be in memory.

@@ -33,7 +33,7 @@ pub(super) fn run(options: &BenchOptions) -> Result<()> {
         ..BrokerOptions::in_folder(folder.path().join("kafka"), folder.path().join("logs"))
     })?;
     broker.create_topics()?;
-    let spans = fill(options, &broker)?;
+    let spans = fill(options, &broker, 2)?;
     for (layers, title) in [
         ("windows", "Kafka to windows alone"),
         ("all", "Kafka to all layers, exactly once"),
@@ -58,7 +58,7 @@ pub(super) fn run(options: &BenchOptions) -> Result<()> {
 }
 
 /// Puts the backlog into the broker.
-fn fill(options: &BenchOptions, broker: &Broker) -> Result<u64> {
+pub(super) fn fill(options: &BenchOptions, broker: &Broker, threads: u64) -> Result<u64> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_nanos() as u64);
@@ -68,11 +68,12 @@ fn fill(options: &BenchOptions, broker: &Broker) -> Result<u64> {
         spans: options.backlog,
         sessions: options.sessions,
         per_message: 8,
+        roots_only: false,
         seed: options.seed,
         start_unix_nano: now - length_ns,
         rate: EVENT_RATE,
         live: false,
-        threads: 2,
+        threads,
     })?;
     println!(
         "backlog  {} spans in {} messages, {} bytes a span; generated at {:.0} spans/s",
@@ -101,6 +102,7 @@ fn one_run(folder: &Path, broker: &Broker, layers: &str, spans: u64) -> Result<R
         warehouse_url: warehouse.url(),
         settings: BTreeMap::from([("layers".to_owned(), layers.to_owned())]),
         environment: BTreeMap::new(),
+        supervised: false,
     })?;
     let run = wait::until("the backlog was not done", RUN_LIMIT, POLL, || {
         job.process().check_alive()?;

@@ -132,6 +132,8 @@ struct Demo {
     // Dropped in this order: the agents first, Kafka last.
     agents: Option<Simulator>,
     env_file: EnvFile,
+    /// The processes that the file names, which the job's supervisor starts again by itself.
+    job_pids: Vec<u32>,
     system: System,
     supervisor: Supervisor,
     before: Counts,
@@ -153,6 +155,7 @@ impl Demo {
             kafka_ports: first_time.then_some(KAFKA_PORTS),
             warehouse_port: Some(WAREHOUSE_PORT),
             job_port: Some(JOB_PORT),
+            supervised: true,
             report: |line| println!("  {line}"),
             ..SystemOptions::in_folder(options.home.clone())
         })?;
@@ -161,11 +164,14 @@ impl Demo {
             0 => None,
             sessions => Some(start_agents(options, sessions, &system)?),
         };
-        let env_file = EnvFile::write(&options.home.demo_env(), &facts(&system, agents.as_ref()))?;
+        let job_pids = system.job.worker_pids()?;
+        let facts = facts(&system, &job_pids, agents.as_ref());
+        let env_file = EnvFile::write(&options.home.demo_env(), &facts)?;
         screen.say(&welcome(&system, agents.is_some(), options.duration));
         Ok(Self {
             agents,
             env_file,
+            job_pids,
             system,
             supervisor: Supervisor::default(),
             before,
@@ -214,8 +220,14 @@ impl Demo {
             // Not started again: a second set of agents would send what the first has sent.
             agents.process().check_alive()?;
         }
-        if restarted {
-            let facts = facts(&self.system, self.agents.as_ref());
+        // While they are started again there are none, or none that answers.
+        let job_pids = self.system.job.worker_pids().unwrap_or_default();
+        let changed = !job_pids.is_empty() && job_pids != self.job_pids;
+        if changed {
+            self.job_pids = job_pids;
+        }
+        if restarted || changed {
+            let facts = facts(&self.system, &self.job_pids, self.agents.as_ref());
             self.env_file.update(&facts)?;
         }
         Ok(())
@@ -353,12 +365,13 @@ fn unix_time() -> Result<Duration> {
         .context("the clock is before 1970")
 }
 
-fn facts(system: &System, agents: Option<&Simulator>) -> Facts {
+fn facts(system: &System, job_pids: &[u32], agents: Option<&Simulator>) -> Facts {
     let mut pids = vec![
         ("kafka", system.kafka.pid()),
         ("warehouse", system.warehouse.pid()),
-        ("stream-job", system.job.pid()),
+        ("supervisor", system.job.pid()),
     ];
+    pids.extend(job_pids.iter().map(|&pid| ("stream-job", pid)));
     if let Some(agents) = agents {
         pids.push(("simulator", agents.pid()));
     }
@@ -376,7 +389,7 @@ fn welcome(system: &System, agents: bool, duration: Option<Duration>) -> String 
         "\nReady.
   Kafka      {}   topics otlp_spans, agent.conversations
   warehouse  {}   ClickHouse's HTTP interface, database {DATABASE}
-  job        {}   /metrics, /api/v1/status
+  job        {}   /metrics, /api/v1/jobs
   logs       {}
   facts      {}
 ",

@@ -43,6 +43,8 @@ pub struct GenerateOptions {
     pub sessions: u64,
     /// Spans of a message: 1, 2, 4 or 8.
     pub per_message: usize,
+    /// Whether traces consist of their root alone; a message then holds one span.
+    pub roots_only: bool,
     /// Equal seeds (and starts, unless live) give equal messages.
     pub seed: u64,
     /// Start of the first trace, ns since 1970. Ignored when live.
@@ -82,7 +84,7 @@ pub struct Report {
 /// When an option is out of range, the target can't be written, or the broker refused a message.
 pub fn run(options: &GenerateOptions) -> Result<Report> {
     check(options)?;
-    let traces = options.spans.div_ceil(SPANS_PER_TRACE);
+    let traces = options.spans.div_ceil(spans_per_trace(options));
     let words = trace::words(options.seed);
     let began = Instant::now();
     let threads = match options.target {
@@ -131,7 +133,18 @@ pub fn run(options: &GenerateOptions) -> Result<Report> {
     Ok(total)
 }
 
+fn spans_per_trace(options: &GenerateOptions) -> u64 {
+    if options.roots_only {
+        1
+    } else {
+        SPANS_PER_TRACE
+    }
+}
+
 fn check(options: &GenerateOptions) -> Result<()> {
+    if options.roots_only && options.per_message != 1 {
+        bail!("traces of their root alone are sent one span a message");
+    }
     if !matches!(options.per_message, 1 | 2 | 4 | 8) {
         bail!(
             "{} spans a message: choose 1, 2, 4 or 8, which divide a trace of {SPANS_PER_TRACE}",
@@ -166,17 +179,20 @@ fn generate(
         Target::Recording(folder) => Box::new(RecordingOutput::create(folder)?),
     };
     let mut report = Report::default();
+    let spans = spans_per_trace(options);
     for number in numbers {
         // From the number alone: the same however many threads there are.
-        let offset_ns =
-            u128::from(number * SPANS_PER_TRACE) * 1_000_000_000 / u128::from(options.rate);
+        let offset_ns = u128::from(number * spans) * 1_000_000_000 / u128::from(options.rate);
         let offset = Duration::from_nanos(u64::try_from(offset_ns)?);
         if options.live {
             let behind = pace(began + offset, output.as_mut());
             report.behind_ms = report.behind_ms.max(behind.as_millis() as u64);
         }
         let key = source.key(number);
-        for part in 0..source.messages(number) {
+        let parts = source.messages(number);
+        // The root's message comes last.
+        let first = if options.roots_only { parts - 1 } else { 0 };
+        for part in first..parts {
             let when = if options.live {
                 When::Ends(now_ns())
             } else {
@@ -187,7 +203,7 @@ fn generate(
             report.bytes += message.len() as u64;
             output.send(&key, message)?;
         }
-        report.spans += SPANS_PER_TRACE;
+        report.spans += spans;
     }
     report.failed = output.finish()?;
     Ok(report)
@@ -222,6 +238,7 @@ mod tests {
             spans: 4_000,
             sessions: 20,
             per_message: 4,
+            roots_only: false,
             seed,
             start_unix_nano: 1_780_000_000_000_000_000,
             rate: 1_000,
@@ -251,6 +268,24 @@ mod tests {
                 .iter()
                 .all(|partition| !partition.is_empty())
         );
+    }
+
+    #[test]
+    fn a_trace_of_its_root_alone_is_one_message_of_one_span() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = run(&GenerateOptions {
+            roots_only: true,
+            per_message: 1,
+            spans: 1_001,
+            ..options(folder.path(), 7)
+        });
+        let report = report.unwrap();
+        assert_eq!((report.spans, report.messages), (1_001, 1_001));
+        let refused = run(&GenerateOptions {
+            roots_only: true,
+            ..options(folder.path(), 7)
+        });
+        assert!(refused.is_err());
     }
 
     #[test]

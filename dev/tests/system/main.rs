@@ -2,12 +2,15 @@
 //! of its own on free ports. Needs the binaries (cargo build --bins; `cargo test --workspace` builds them).
 #![allow(clippy::unwrap_used)]
 
+mod backfill;
 mod dead_letters;
 mod hostile;
 mod landed;
 mod live;
 mod outages;
 mod restart;
+mod source;
 mod stage;
+mod supervised;
 mod watermark;
 mod wire;

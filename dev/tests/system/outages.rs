@@ -123,6 +123,7 @@ fn start_job_alone(folder: &Folder, kafka_port: u16, warehouse_port: u16) -> Job
         warehouse_url: format!("http://127.0.0.1:{warehouse_port}"),
         settings: with_short_epochs(&[]),
         environment: std::collections::BTreeMap::new(),
+        supervised: false,
     });
     job.unwrap()
 }

@@ -58,6 +58,22 @@ impl Stage {
         }
     }
 
+    /// The same with a job that `submit` supervises, and that is started again soon.
+    pub(crate) fn start_supervised(settings: &[(&str, &str)]) -> Self {
+        let folder = Folder::new();
+        let soon = [("restart_backoff_min", "100ms")];
+        let settings: Vec<(&str, &str)> = soon.iter().chain(settings).copied().collect();
+        let system = System::start(SystemOptions {
+            job_settings: with_short_epochs(&settings),
+            supervised: true,
+            ..SystemOptions::in_folder(Home::at(folder.path().join("home")))
+        });
+        Self {
+            system: system.unwrap(),
+            folder,
+        }
+    }
+
     /// Simulated agents that send to it.
     pub(crate) fn agents(&self, rate: f64, arguments: &[&str]) -> Agents {
         Agents::start(

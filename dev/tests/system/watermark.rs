@@ -129,6 +129,68 @@ fn idle_partitions_hold_no_window_late_spans_correct_them_and_the_future_moves_n
     stage.reconcile();
 }
 
+/// A day in steps of 20 s.
+const RECORDS: u64 = 24 * 180;
+
+#[test]
+fn a_partition_hours_ahead_waits_and_the_windows_of_the_slow_one_take_their_spans() {
+    let settings = [
+        ("max_watermark_drift", "1h"),
+        ("epoch_max_bytes", "64KiB"),
+        ("workers", "2"),
+        ("idle_timeout", "1s"),
+    ];
+    let mut stage = Stage::start(&settings);
+    let bootstrap = stage.system.kafka.bootstrap();
+    let sender = producer(&bootstrap, &[("linger.ms", "1")]);
+    let start_ns = now_ns() / SECOND_NS / 60 * 60 * SECOND_NS - 30 * 3_600 * SECOND_NS;
+    let step_ns = 20 * SECOND_NS;
+    // One is at its beginning and never idle, the other holds a day.
+    let clock = Clock::start(&bootstrap, start_ns);
+    wait_for_watermark(&stage, start_ns - 10 * SECOND_NS);
+    let day: Vec<Outgoing> = (0..RECORDS)
+        .map(|number| {
+            let span = Span::ending_at(start_ns + number * step_ns);
+            spans_to(1, request("ahead", &[span.view()]))
+        })
+        .collect();
+    send_all(&sender, &day);
+    let paused = |job: &dev::job::Job| job.metric("spanflow_partition_paused").unwrap();
+    wait::until("it is paused", LIMIT, LIMIT / 300, || {
+        Ok((paused(&stage.system.job) == Some(1.0)).then_some(()))
+    })
+    .unwrap();
+    // Epochs go on; it does not.
+    let ahead = "SELECT count() FROM dwd_span WHERE agent = 'ahead'";
+    let epochs = stage.number("SELECT max(epoch) FROM ops_epoch");
+    wait_for_epoch(&stage, epochs + 5);
+    let read = stage.number(ahead);
+    assert!(
+        (180..3_000).contains(&read),
+        "{read} of {RECORDS} were read"
+    );
+    wait_for_epoch(&stage, epochs + 15);
+    assert_eq!(stage.number(ahead), read, "it is read while it is paused");
+
+    clock.set(start_ns + RECORDS * step_ns);
+    stage.wait_for(ahead, RECORDS, LIMIT);
+    drop(clock);
+    stage.drain();
+    assert_eq!(stage.number("SELECT countIf(late) FROM dwd_span"), 0);
+    stage.reconcile();
+}
+
+fn wait_for_epoch(stage: &Stage, epoch: u64) {
+    wait::until("epochs go on", LIMIT, LIMIT / 300, || {
+        let newest = stage
+            .system
+            .sql()
+            .number("SELECT max(epoch) FROM ops_epoch")?;
+        Ok((newest >= epoch).then_some(()))
+    })
+    .unwrap();
+}
+
 fn spans_to(partition: i32, payload: Vec<u8>) -> Outgoing {
     Outgoing {
         topic: "otlp_spans",

@@ -26,8 +26,36 @@ pub struct AckTime {
     pub acked_ms: i64,
 }
 
+/// Key groups that a checkpoint writes whole: from `from` to before `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrite {
+    /// First group.
+    pub from: u16,
+    /// First group after them.
+    pub to: u16,
+}
+
+impl Rewrite {
+    /// Whether a group is among them.
+    #[must_use]
+    pub fn contains(self, group: u16) -> bool {
+        (self.from..self.to).contains(&group)
+    }
+}
+
+/// Offsets of a partition that the source did not have any more when they were to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Index of the partition in [`EpochRecord::positions`].
+    pub slot: u32,
+    /// The offset that was wanted.
+    pub from: i64,
+    /// The first offset that was there.
+    pub to: i64,
+}
+
 /// Everything that an epoch is a function of, besides the records themselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// The epoch.
     pub epoch: u64,
@@ -35,7 +63,9 @@ pub struct EpochRecord {
     pub timeline: String,
     /// Generation of the process that wrote it; fences zombies.
     pub generation: u64,
-    /// Next position of every partition at the end of this epoch, sorted by topic and partition.
+    /// Next position of every partition at the end of this epoch. A partition's index in it is its *slot*, for the whole
+    /// timeline: those found while running come after those there were, and the first record that has one says where it
+    /// begins.
     pub positions: Vec<Position>,
     /// The job's watermark over all data of earlier epochs, µs since 1970: timers up to it fire before this epoch's data.
     pub watermark_us: i64,
@@ -43,6 +73,9 @@ pub struct EpochRecord {
     pub partition_watermarks_us: Vec<i64>,
     /// Indexes into `positions` of the partitions that are idle.
     pub idle: Vec<u32>,
+    /// Offsets that were gone before they could be read; this epoch goes on behind them.
+    #[serde(default)]
+    pub gaps: Vec<Gap>,
     /// Wall clock, ms since 1970: the rows' `ingest_time`.
     pub wall_ms: i64,
     /// Whether the DWS and ADS blocks end with this epoch (ODS and DWD blocks end with every epoch).
@@ -55,6 +88,13 @@ pub struct EpochRecord {
     pub code_version: String,
     /// True on the last record of a bounded source: the watermark is at the end of time.
     pub end_of_input: bool,
+    /// Set where a checkpoint is taken at the end of this epoch; all blocks end here then. Written even where it is not:
+    /// a record goes to the other processes in a format without names, where nothing may be left out.
+    #[serde(default)]
+    pub checkpoint: Option<Rewrite>,
+    /// Set on the first record of a fork whose warehouse had gone further: all that is open is told of again.
+    #[serde(default)]
+    pub tells_all: bool,
 }
 
 /// A promise to insert a block, durable before the block is sent.
@@ -89,6 +129,28 @@ pub struct Ack {
     pub acked_ms: i64,
 }
 
+/// A checkpoint that can be gone back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointRef {
+    /// The state is that after this epoch.
+    pub epoch: u64,
+    /// Path of its manifest in the store.
+    pub manifest: String,
+    /// CRC-32C of the manifest.
+    pub crc32c: u32,
+    /// Bytes of the manifest.
+    pub bytes: u64,
+}
+
+/// Where a timeline left another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkPoint {
+    /// Id of the timeline that was left.
+    pub timeline: String,
+    /// The last epoch that both have.
+    pub epoch: u64,
+}
+
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -105,11 +167,17 @@ pub enum Entry {
         positions: Vec<Position>,
         /// Settings that shape rows, by name, so that a mismatch can be named.
         settings: BTreeMap<String, String>,
+        /// Where the timeline left another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forked_from: Option<ForkPoint>,
     },
     /// A process took over.
     Generation {
         /// Its number.
         generation: u64,
+        /// Who it is, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An epoch was cut.
     Epoch(EpochRecord),
@@ -122,5 +190,16 @@ pub enum Entry {
     Acks {
         /// The blocks.
         blocks: Vec<Ack>,
+    },
+    /// A checkpoint is complete: its manifest and all that it names are durable. See [`CheckpointRef`].
+    Checkpoint {
+        /// The state is that after this epoch.
+        epoch: u64,
+        /// Path of its manifest in the store.
+        manifest: String,
+        /// CRC-32C of the manifest.
+        crc32c: u32,
+        /// Bytes of the manifest.
+        bytes: u64,
     },
 }

@@ -15,10 +15,13 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use super::dedup::Duplicate;
 use super::epochs::{Epoch, EpochCursor, EpochTable, least_time, stash_at};
 use super::freshness::EpochCounts;
+use super::plan::owner_of;
+use super::replays::WHOLE_RECORD;
 use super::scan::{ScanRules, ScannedBatch, ScannedRecord};
 use super::top_n::{PreTop, TopPartial};
 use super::trace::{PreTrace, TracePartial};
 use super::window::{PreAggregate, StepPartial};
+use super::windowing::Lifecycle;
 use crate::checkpoint::record::EpochRecord;
 use crate::decode::protobuf::Walker;
 use crate::sink::block::{Block, cut};
@@ -102,6 +105,8 @@ struct Admission {
     shards: BTreeMap<u16, ShardTables>,
     partials: Partials,
     sink: Rc<dyn RawSink>,
+    /// This worker, and how many there are.
+    place: (usize, usize),
 }
 
 /// What all spans of one record share in pass 2.
@@ -114,7 +119,7 @@ struct InRecord<'r> {
 }
 
 impl Admission {
-    fn new(rules: AdmitRules, sink: Rc<dyn RawSink>) -> Self {
+    fn new(rules: AdmitRules, sink: Rc<dyn RawSink>, place: (usize, usize)) -> Self {
         let partials = Partials {
             windows: PreAggregate::default(),
             traces: PreTrace::default(),
@@ -127,6 +132,7 @@ impl Admission {
             shards: BTreeMap::new(),
             partials,
             sink,
+            place,
         }
     }
 
@@ -144,12 +150,20 @@ impl Admission {
             let to = duplicates.partition_point(|duplicate| duplicate.slot <= batch.batch.slot);
             self.admit_batch(epoch, batch, &duplicates[from..to]);
         }
+        self.record_gaps(epoch);
         self.close_blocks(epoch.epoch);
         self.partials.counts.compact();
         self.sink.counts(&self.partials.counts);
     }
 
     fn admit_batch(&mut self, epoch: &EpochRecord, batch: &ScannedBatch, duplicates: &[Duplicate]) {
+        if self.rules.writes_raw {
+            let shard = shard_of(batch.batch.partition.partition, self.rules.shards);
+            let tables = self.shards.entry(shard).or_default();
+            // Both hold it until the epoch's blocks are cut, which is before the epoch's batches go.
+            tables.records.share(batch.batch.records.clone());
+            tables.contents.share(batch.batch.records.clone());
+        }
         let mut rest = duplicates;
         for ((at, scanned), record) in (0u32..)
             .zip(&batch.records)
@@ -239,6 +253,25 @@ impl Admission {
         }
     }
 
+    /// Puts down what was gone before it could be read, in the partitions of this worker.
+    fn record_gaps(&mut self, epoch: &EpochRecord) {
+        let (worker, workers) = self.place;
+        for gap in &epoch.gaps {
+            let of = &epoch.positions[gap.slot as usize];
+            if owner_of(of.partition, workers, self.rules.shards) != worker {
+                continue;
+            }
+            let stamp = Stamp {
+                epoch: epoch.epoch,
+                shard: shard_of(of.partition, self.rules.shards),
+                ingest_ms: epoch.wall_ms,
+            };
+            let tables = self.shards.entry(stamp.shard).or_default();
+            let letter = DeadLetter::of_gap(&of.topic, of.partition, gap.from, gap.to);
+            bury(tables, &stamp, &*self.sink, letter, self.rules.writes_raw);
+        }
+    }
+
     fn close_blocks(&mut self, epoch: Epoch) {
         if !self.rules.writes_raw {
             return;
@@ -292,19 +325,16 @@ impl SpanPass<'_> {
         if self
             .duplicates
             .iter()
-            .any(|duplicate| duplicate.span == span.index)
+            .any(|duplicate| duplicate.span == span.index || duplicate.span == WHOLE_RECORD)
         {
             self.outcome.duplicate += 1;
             return;
         }
         self.outcome.landed += 1;
         let clean = clean(resource, scope, span, &self.rules.clean);
-        let is_late = clean.end_us
-            < self
-                .here
-                .epoch
-                .watermark_us
-                .saturating_sub(self.rules.allowed_lateness_us);
+        let lateness_us = self.rules.allowed_lateness_us;
+        let is_late =
+            Lifecycle::new(lateness_us, self.here.epoch.watermark_us).is_late(clean.end_us);
         self.partials.counts.land(clean.end_us);
         if is_late {
             self.partials.counts.late += 1;
@@ -370,7 +400,10 @@ pub(super) fn admit<'scope>(
     rules: AdmitRules,
     sink: Rc<dyn RawSink>,
 ) -> Admitted<'scope> {
-    let mut builder = OperatorBuilder::new("admit".to_owned(), scanned.scope());
+    let busy = epochs.busy("admit");
+    let scope = scanned.scope();
+    let place = (scope.index(), scope.peers());
+    let mut builder = OperatorBuilder::new("admit".to_owned(), scope);
     let mut scanned_in = builder.new_input(scanned, Pipeline);
     let to_worker = Exchange::new(|duplicate: &Duplicate| u64::from(duplicate.worker));
     let mut duplicates_in = builder.new_input(duplicates, to_worker);
@@ -391,7 +424,7 @@ pub(super) fn admit<'scope>(
             .into_iter()
             .map(|cap| EpochCursor::new(epochs.clone(), cap))
             .collect();
-        let mut admission = Admission::new(rules, sink);
+        let mut admission = Admission::new(rules, sink, place);
         let scanned_stash: RefCell<BTreeMap<Epoch, Vec<Rc<ScannedBatch>>>> = RefCell::default();
         let duplicates_stash: RefCell<BTreeMap<Epoch, Vec<Duplicate>>> = RefCell::default();
         move |frontiers| {
@@ -411,6 +444,7 @@ pub(super) fn admit<'scope>(
             });
             let complete = |at: usize| frontiers[at].frontier();
             while let Some(first) = cursors[0].next_within(complete(0), complete(1)) {
+                let _busy = busy.time();
                 let (record, windows_cap) = first;
                 let batches = scanned_stash
                     .borrow_mut()

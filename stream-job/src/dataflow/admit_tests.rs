@@ -82,7 +82,7 @@ fn scanned(slot: u32, partition: i32, records: &[&[SpanView<'static>]]) -> Rc<Sc
 fn admission(settings: &Settings) -> (Admission, Rc<Kept>) {
     let kept = Rc::new(Kept::default());
     let rules = Rules::of(settings).admit;
-    (Admission::new(rules, kept.clone()), kept)
+    (Admission::new(rules, kept.clone(), (0, 1)), kept)
 }
 
 fn at(watermark_us: i64) -> EpochRecord {

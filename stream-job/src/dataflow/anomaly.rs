@@ -17,8 +17,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::detector::{ErrorCount, Latency, Verdict, error_rate, latency, rounded};
 use super::session::Loop;
-use super::trace::SessionKey;
+use super::trace_summary::SessionKey;
 use super::window::{FiredWindow, MINUTE_S, StepKey, WindowKind};
+use crate::checkpoint::state::Changes;
+
+#[path = "anomaly_saved.rs"]
+mod saved;
 
 /// The rules of flagging.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +119,7 @@ impl Detector {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Past {
     errors: ErrorCount,
     latency: Latency,
@@ -143,6 +147,9 @@ struct KeyHistory {
 pub struct Anomalies {
     rules: AnomalyRules,
     keys: BTreeMap<Arc<StepKey>, KeyHistory>,
+    /// Keys whose history changed or went since the last checkpoint.
+    changes: Changes<Arc<StepKey>>,
+    tells_all: bool,
 }
 
 impl Anomalies {
@@ -152,7 +159,14 @@ impl Anomalies {
         Self {
             rules,
             keys: BTreeMap::new(),
+            changes: Changes::default(),
+            tells_all: false,
         }
+    }
+
+    /// Has every open flag told of again, with the next block.
+    pub fn tell_all(&mut self) {
+        self.tells_all = true;
     }
 
     /// Judges the windows of one block that have closed, oldest first, and those that late spans have corrected. Then
@@ -163,7 +177,15 @@ impl Anomalies {
         fired.sort_by(|a, b| (&a.key, a.start_s).cmp(&(&b.key, b.start_s)));
         let rules = self.rules;
         let mut flags = BTreeMap::new();
+        if std::mem::take(&mut self.tells_all) {
+            let open = self.keys.values().flat_map(|history| &history.open);
+            flags.extend(
+                open.flatten()
+                    .map(|flag| (flag.anomaly_id.clone(), flag.clone())),
+            );
+        }
         for window in fired {
+            self.changes.note(window.key.clone());
             let history = self.keys.entry(window.key.clone()).or_default();
             history.judge(&rules, &window, &mut flags);
         }
@@ -172,10 +194,11 @@ impl Anomalies {
     }
 
     fn forget_before(&mut self, oldest_s: i64, flags: &mut Flags) {
-        self.keys.retain(|_, history| {
+        self.keys.retain(|key, history| {
             let last = history.windows.last_key_value();
             let is_kept = last.is_some_and(|(&start, _)| start >= oldest_s);
             if !is_kept {
+                self.changes.note(key.clone());
                 for mut flag in history.open.iter_mut().filter_map(Option::take) {
                     flag.state = FlagState::Resolved;
                     flags.insert(flag.anomaly_id.clone(), flag);

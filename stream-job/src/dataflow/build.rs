@@ -9,7 +9,6 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::vec::Map;
 use timely::worker::Worker;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::admit::{self, RawSink};
 use super::anomaly::{Anomalies, loop_flag};
@@ -19,15 +18,20 @@ use super::dedup::FindDuplicates;
 use super::epochs::{Epoch, EpochTable, PerEpoch};
 use super::fatal::Fatal;
 use super::freshness::{EpochCounts, Freshness};
+use super::keeper::Keeper;
 use super::output::Output;
+use super::replays;
 use super::rules::Rules;
-use super::scan;
-use super::session::{SessionChange, SessionOut, Sessions};
+use super::scan::{self, Scanned};
+use super::session::{SessionChange, SessionOut, Sessions, group_of_session};
 use super::source::{self, SourceParts};
 use super::top_n::TopN;
-use super::trace::{TracePartial, Traces};
-use super::window::{MINUTE_S, StepPartial, Windows};
+use super::trace::{TracePartial, Traces, group_of_trace};
+use super::window::{MINUTE_S, StepPartial, Windows, group_of_agent};
 use crate::checkpoint::record::EpochRecord;
+use crate::checkpoint::service::CheckpointService;
+use crate::checkpoint::state::owner;
+use crate::cluster::Shape;
 use crate::ops::metrics::Metrics;
 use crate::ops::settings::Layers;
 use crate::sink::block::Block;
@@ -40,6 +44,17 @@ pub(super) struct Shared {
     pub rules: Rules,
     pub output: Arc<dyn Output>,
     pub metrics: Arc<Metrics>,
+    /// Where checkpoints are made durable; `None` takes none.
+    pub checkpoints: Option<CheckpointService>,
+    /// Processes and workers.
+    pub shape: Shape,
+}
+
+impl Shared {
+    /// Whether a worker is the one that closes the epochs of its process.
+    fn is_first(&self, worker: usize) -> bool {
+        self.shape.first_worker(self.shape.process_of(worker)) == worker
+    }
 }
 
 struct ToOutput(Shared);
@@ -73,39 +88,46 @@ pub(super) fn build(
     parts: SourceParts,
     link: ControlLink,
     shared: &Shared,
+    keeper: &Keeper,
     fatal: Fatal,
 ) {
-    let epochs = EpochTable::default();
+    let epochs = EpochTable::timed(shared.metrics.clone());
     worker.dataflow_named::<Epoch, _, _>("spans", |scope| {
         let event_times = parts.event_times.clone();
         let batches = source::build(scope, parts, link, epochs.clone(), fatal);
         let rules = shared.rules.clone();
-        let (scanned, candidates) = scan::scan(
+        let Scanned {
+            batches,
+            candidates,
+            claims,
+        } = scan::scan(
             batches,
             epochs.clone(),
             rules.admit.scan.clone(),
             event_times,
         );
         let tell = state_gauge(shared, "fingerprints");
-        let duplicates = candidates.find_duplicates(&epochs, rules.dedup, tell);
+        let duplicates = candidates.find_duplicates(&epochs, keeper, rules.dedup, tell);
+        let tell = state_gauge(shared, "replays");
+        let late = replays::find_late(claims, &epochs, keeper, rules.replay_memory_ms, tell);
+        let duplicates = scope.concatenate([duplicates, late]);
         let sink: Rc<dyn RawSink> = Rc::new(ToOutput(shared.clone()));
         let admitted = admit::admit(
-            scanned,
+            batches,
             duplicates,
             epochs.clone(),
             rules.admit.clone(),
             sink,
         );
 
-        let freshness = freshness(admitted.counts, &epochs, shared);
-        let (steps, mut rows) = windows(admitted.windows, &epochs, shared);
+        let freshness = freshness(admitted.counts, &epochs, shared, keeper);
+        let (steps, mut rows) = windows(admitted.windows, &epochs, shared, keeper);
         rows.push(freshness);
         rows.push(steps);
         if rules.layers == Layers::All {
-            rows.extend(traces(admitted.traces, &epochs, shared));
-            let ranks = admitted
-                .top
-                .top_n(&epochs, rules.top_n, rules.allowed_lateness_us);
+            rows.extend(traces(admitted.traces, &epochs, shared, keeper));
+            let ranks =
+                (admitted.top).top_n(&epochs, keeper, rules.top_n, rules.allowed_lateness_us);
             rows.push(ranks.per_epoch(
                 Pipeline,
                 "top_rows",
@@ -118,7 +140,7 @@ pub(super) fn build(
                 },
             ));
         }
-        collect_rows(scope.concatenate(rows), &epochs, shared);
+        collect_rows(scope.concatenate(rows), &epochs, shared, keeper);
     });
 }
 
@@ -133,14 +155,19 @@ fn state_gauge(shared: &Shared, state: &'static str) -> impl Fn(usize) + 'static
     }
 }
 
-/// The pipeline's own delay; on worker 0, as it is about all of them.
+/// The pipeline's own delay; on worker 0, as it is about all of them. Each process learns here that its raw blocks of an
+/// epoch are complete.
 fn freshness<'scope>(
     counts: StreamVec<'scope, Epoch, EpochCounts>,
     epochs: &EpochTable,
     shared: &Shared,
+    keeper: &Keeper,
 ) -> StreamVec<'scope, Epoch, Row> {
     let mut freshness = Freshness::default();
+    keeper.restore(&mut freshness);
+    let keeper = keeper.clone();
     let index = counts.scope().index();
+    let is_first = shared.is_first(index);
     let output = shared.output.clone();
     counts.per_epoch(
         Exchange::new(|_: &EpochCounts| 0),
@@ -148,6 +175,10 @@ fn freshness<'scope>(
         epochs,
         move |record, counts| {
             if index != 0 {
+                // The counts of all workers have come, so this process's have given all their blocks too.
+                if is_first {
+                    output.raw_closed(record.epoch);
+                }
                 return Vec::new();
             }
             let mut total = EpochCounts::default();
@@ -165,6 +196,7 @@ fn freshness<'scope>(
             });
             output.raw_closed(record.epoch);
             let minutes = freshness.apply(record, vec![total]);
+            keeper.save(record, &mut freshness);
             minutes
                 .into_iter()
                 .map(|minute| collect::freshness_row(minute, record.epoch))
@@ -178,24 +210,36 @@ fn windows<'scope>(
     partials: StreamVec<'scope, Epoch, StepPartial>,
     epochs: &EpochTable,
     shared: &Shared,
+    keeper: &Keeper,
 ) -> (
     StreamVec<'scope, Epoch, Row>,
     Vec<StreamVec<'scope, Epoch, Row>>,
 ) {
     let rules = &shared.rules;
     let mut windows = Windows::new(rules.allowed_lateness_us, rules.max_keys_per_agent);
+    keeper.restore(&mut windows);
     let tell = state_gauge(shared, "windows");
-    let by_agent = Exchange::new(|partial: &StepPartial| xxh3_64(partial.key.agent.as_bytes()));
+    let workers = partials.scope().peers();
+    let by_agent = Exchange::new(move |partial: &StepPartial| {
+        owner(group_of_agent(&partial.key.agent), workers) as u64
+    });
+    let saves = keeper.clone();
     let fired = partials.per_epoch(by_agent, "windows", epochs, move |record, partials| {
         let fired = windows.apply(record, partials);
+        saves.save(record, &mut windows);
         tell(windows.len());
         fired
     });
     let mut anomalies = Anomalies::new(rules.anomalies);
+    keeper.restore(&mut anomalies);
+    let saves = keeper.clone();
     let memory_s = (rules.anomalies.baseline_windows as i64 + 60) * MINUTE_S;
     let flags = fired
         .clone()
         .per_epoch(Pipeline, "anomalies", epochs, move |record, fired| {
+            if record.tells_all {
+                anomalies.tell_all();
+            }
             if !record.dws_block_ends {
                 return Vec::new();
             }
@@ -205,6 +249,7 @@ fn windows<'scope>(
                 watermark_us => (watermark_us / 1_000_000).saturating_sub(memory_s),
             };
             let flags = anomalies.judge(fired, oldest_s);
+            saves.save(record, &mut anomalies);
             flags
                 .into_iter()
                 .map(|flag| collect::anomaly_row(flag, record.epoch))
@@ -229,16 +274,20 @@ fn traces<'scope>(
     partials: StreamVec<'scope, Epoch, TracePartial>,
     epochs: &EpochTable,
     shared: &Shared,
+    keeper: &Keeper,
 ) -> [StreamVec<'scope, Epoch, Row>; 2] {
     let rules = &shared.rules;
     let mut traces = Traces::new(rules.traces);
+    keeper.restore(&mut traces);
+    let saves = keeper.clone();
     let tell = state_gauge(shared, "traces");
-    #[allow(clippy::cast_possible_truncation)]
-    let by_trace = Exchange::new(|partial: &TracePartial| {
-        (partial.trace_id ^ (partial.trace_id >> 64)) as u64
+    let workers = partials.scope().peers();
+    let by_trace = Exchange::new(move |partial: &TracePartial| {
+        owner(group_of_trace(partial.trace_id), workers) as u64
     });
     let updates = partials.per_epoch(by_trace, "traces", epochs, move |record, partials| {
         let updates = traces.apply(record, partials);
+        saves.save(record, &mut traces);
         tell(traces.len());
         updates
     });
@@ -255,11 +304,16 @@ fn traces<'scope>(
         },
     );
     let mut sessions = Sessions::new(rules.sessions);
+    keeper.restore(&mut sessions);
+    let saves = keeper.clone();
     let tell = state_gauge(shared, "sessions");
     let changes = updates.flat_map(|update| SessionChange::of(&update).collect::<Vec<_>>());
-    let by_session = Exchange::new(SessionChange::owner);
+    let by_session = Exchange::new(move |change: &SessionChange| {
+        owner(group_of_session(&change.session), workers) as u64
+    });
     let session_rows = changes.per_epoch(by_session, "sessions", epochs, move |record, changes| {
         let out = sessions.apply(record, changes);
+        saves.save(record, &mut sessions);
         tell(sessions.len());
         out.into_iter()
             .filter_map(|out| session_out(out, loop_min_repeats, record.epoch))
@@ -295,11 +349,18 @@ fn session_out(out: SessionOut, loop_min_repeats: u32, rev: Epoch) -> Option<Row
 }
 
 /// Sends each row to the owner of its table, and closes the blocks.
-fn collect_rows(rows: StreamVec<'_, Epoch, Row>, epochs: &EpochTable, shared: &Shared) {
+fn collect_rows(
+    rows: StreamVec<'_, Epoch, Row>,
+    epochs: &EpochTable,
+    shared: &Shared,
+    keeper: &Keeper,
+) {
     let index = rows.scope().index();
     let mut collected = Collected::default();
     let output = shared.output.clone();
     let writes = shared.rules.layers == Layers::All;
+    let (keeper, checkpoints) = (keeper.clone(), shared.checkpoints.clone());
+    let metrics = shared.metrics.clone();
     let closed = rows.per_epoch(
         Exchange::new(Row::table),
         "collect",
@@ -307,6 +368,8 @@ fn collect_rows(rows: StreamVec<'_, Epoch, Row>, epochs: &EpochTable, shared: &S
         move |record, rows| {
             if writes {
                 collected.add(rows);
+            } else {
+                output.unwritten(rows);
             }
             if record.dws_block_ends && writes {
                 collected
@@ -314,17 +377,26 @@ fn collect_rows(rows: StreamVec<'_, Epoch, Row>, epochs: &EpochTable, shared: &S
                     .into_iter()
                     .for_each(|block| output.block(block));
             }
+            if let Some(rewrite) = record.checkpoint {
+                // Everything upstream has applied this epoch, on every worker.
+                let saved = keeper.take(record.epoch);
+                if let Some(checkpoints) = &checkpoints {
+                    metrics.checkpoint_pause_seconds.observe(saved.took);
+                    checkpoints.save(record.epoch, index, rewrite, saved.sections);
+                }
+            }
             Vec::<()>::new()
         },
     );
     let output = shared.output.clone();
+    let is_first = shared.is_first(index);
     let table = epochs.clone();
     closed.per_epoch(
         Exchange::new(|(): &()| 0),
         "close",
         epochs,
         move |record, _| {
-            if index == 0 {
+            if is_first {
                 output.closed(record.epoch, record.dws_block_ends);
             }
             // Everything upstream has left this epoch behind, on every worker.

@@ -9,7 +9,8 @@ use super::epochs::Epoch;
 use super::freshness::FreshnessRow as Minute;
 use super::session::SessionSummary;
 use super::top_n::{TopChange, TopItem, TopList};
-use super::trace::{SessionKey, TraceUpdate, longest_run};
+use super::trace::TraceUpdate;
+use super::trace_summary::{SessionKey, longest_run};
 use super::window::{FiredWindow, MINUTE_S, StepKey, WindowKind};
 use crate::sink::block::{Block, cut};
 use crate::sink::tables::ads_anomaly::{self, AnomalyRow, Real};
@@ -43,6 +44,20 @@ pub enum Row {
     /// `ads_freshness`.
     Freshness(Box<FreshnessRow>),
 }
+
+/// The tables, by [`Row::table`].
+pub const TABLES: [&str; 10] = [
+    "dws_step_1m",
+    "dws_step_5m",
+    "dws_step_1h",
+    "dws_trace",
+    "dws_session",
+    "ads_anomaly",
+    "ads_top_slow",
+    "ads_top_cost",
+    "ads_top_error",
+    "ads_freshness",
+];
 
 impl Row {
     /// The table's number; its owner is the worker of that number.

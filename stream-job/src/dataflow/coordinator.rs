@@ -1,16 +1,19 @@
 //! Decides when an epoch is cut and what its record says. No I/O and no clock of its own, so that it can be tested alone.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::align;
 use super::epochs::Epoch;
-use crate::checkpoint::record::{AckTime, EpochRecord, Position};
+use crate::checkpoint::manifest::{Layer, Rotation, StateRef};
+use crate::checkpoint::record::{AckTime, EpochRecord, Gap, Position, Rewrite};
+use crate::checkpoint::state::KEY_GROUPS;
 
 /// What a worker says of one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionReport {
-    /// Index of the partition in the job's sorted list.
+    /// The partition's slot: its index in a record's positions.
     pub slot: u32,
     /// Offset up to which everything has been read.
     pub position: i64,
@@ -20,6 +23,8 @@ pub struct PartitionReport {
     pub idle: bool,
     /// Ended for good: a bounded source.
     pub ended: bool,
+    /// Offsets that were gone, `from..to`, and that no released epoch has gone beyond yet.
+    pub gaps: Vec<(i64, i64)>,
 }
 
 /// What a worker says of its partitions.
@@ -33,6 +38,32 @@ pub struct Report {
     pub full: bool,
     /// Its partitions.
     pub partitions: Vec<PartitionReport>,
+    /// The newest state file that the worker has written.
+    pub saved: Option<StateRef>,
+}
+
+/// How far what was released has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last epoch whose raw and clean rows are all in the warehouse.
+    pub landed: Epoch,
+    /// The last epoch of which everything is in the warehouse.
+    pub landed_whole: Epoch,
+    /// The epoch of the newest complete checkpoint.
+    pub published: Epoch,
+    /// Too much is on its way to the warehouse for another epoch to begin.
+    pub is_full: bool,
+}
+
+/// When checkpoints are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointRule {
+    /// Never: the run keeps nothing.
+    Never,
+    /// When this long has passed since the last one, ms.
+    Interval(i64),
+    /// After so many epochs.
+    Epochs(u64),
 }
 
 /// When epochs are cut.
@@ -59,6 +90,8 @@ pub struct TimeRules {
     pub max_out_of_orderness_us: i64,
     /// `idle_timeout`.
     pub idle_timeout_us: i64,
+    /// `max_watermark_drift`; 0 aligns nothing.
+    pub max_watermark_drift_us: i64,
 }
 
 /// What stays the same in all records that one process writes.
@@ -79,8 +112,20 @@ pub enum Decision {
     Replay(EpochRecord),
     /// Release this epoch, once its record is durable.
     Cut(EpochRecord),
+    /// All of a checkpoint is there, and everything up to its epoch has landed: complete it.
+    Checkpoint(EpochRecord, Layer),
     /// Nothing comes any more.
     Stop,
+}
+
+/// A checkpoint that was begun and is not complete.
+struct Pending {
+    record: EpochRecord,
+    rewrite: Rewrite,
+    /// The workers' files.
+    files: Vec<Option<StateRef>>,
+    /// Whether it was said that it can be completed.
+    is_told: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +135,25 @@ struct Slot {
     max_event_us: Option<i64>,
     idle: bool,
     ended: bool,
+    /// Too far ahead of the others to be read further, as of the newest record.
+    paused: bool,
+    gaps: Vec<(i64, i64)>,
     worker: Option<usize>,
+}
+
+impl Slot {
+    fn at(position: Position) -> Self {
+        Self {
+            reported: position.next_offset,
+            position,
+            max_event_us: None,
+            idle: false,
+            ended: false,
+            paused: false,
+            gaps: Vec::new(),
+            worker: None,
+        }
+    }
 }
 
 /// The state behind the decisions.
@@ -100,6 +163,10 @@ pub struct Coordinator {
     identity: Identity,
     max_in_flight: u64,
     slots: Vec<Slot>,
+    /// Partitions that the source does not have any more: nobody reports them, and they hold nobody back.
+    gone: BTreeSet<u32>,
+    /// Partitions found while running, to be taken in by the next new record.
+    found: Vec<Position>,
     /// Last epoch released and fullness, by worker.
     workers: Vec<Option<(Epoch, bool)>>,
     replay: VecDeque<EpochRecord>,
@@ -113,6 +180,16 @@ pub struct Coordinator {
     /// The last epoch of a graceful stop was cut.
     closing: bool,
     stopped: bool,
+    checkpoints: CheckpointRule,
+    pending: Option<Pending>,
+    /// Which groups the next checkpoint rewrites; all, before the first.
+    rotation: Option<Rotation>,
+    last_checkpoint: Epoch,
+    last_checkpoint_ms: i64,
+    /// A savepoint was asked for; whether the job ends with it.
+    savepoint: Option<bool>,
+    /// The next record has all that is open told of again.
+    tells_all: bool,
 }
 
 impl Coordinator {
@@ -128,23 +205,15 @@ impl Coordinator {
         partitions: Vec<Position>,
         workers: usize,
     ) -> Self {
-        let slots = partitions
-            .into_iter()
-            .map(|position| Slot {
-                reported: position.next_offset,
-                position,
-                max_event_us: None,
-                idle: false,
-                ended: false,
-                worker: None,
-            })
-            .collect();
+        let slots = partitions.into_iter().map(Slot::at).collect();
         Self {
             cut,
             rules,
             identity,
             max_in_flight: max_in_flight.max(1),
             slots,
+            gone: BTreeSet::new(),
+            found: Vec::new(),
             workers: vec![None; workers],
             replay: VecDeque::new(),
             ends_with_replay: false,
@@ -155,7 +224,51 @@ impl Coordinator {
             watermark_us: i64::MIN,
             closing: false,
             stopped: false,
+            checkpoints: CheckpointRule::Never,
+            pending: None,
+            rotation: None,
+            last_checkpoint: first_epoch,
+            last_checkpoint_ms: 0,
+            savepoint: None,
+            tells_all: false,
         }
+    }
+
+    /// Cuts an epoch for a savepoint as soon as may be, and with `stop` ends the run with it. The epoch's checkpoint is the
+    /// one that rewrites everything.
+    pub fn make_savepoint(&mut self, stop: bool) {
+        self.savepoint = Some(stop);
+    }
+
+    /// Has all that is open told of again, in the first epoch that is cut anew.
+    #[must_use]
+    pub fn telling_all(mut self, tells_all: bool) -> Self {
+        self.tells_all = tells_all && self.replay.is_empty();
+        self
+    }
+
+    /// Takes checkpoints.
+    #[must_use]
+    pub fn with_checkpoints(mut self, rule: CheckpointRule) -> Self {
+        self.checkpoints = rule;
+        self
+    }
+
+    /// Goes on from a checkpoint, taken at the end of this record's epoch.
+    #[must_use]
+    pub fn resumed_from(mut self, record: &EpochRecord) -> Self {
+        let max_out_of_orderness_us = self.rules.max_out_of_orderness_us;
+        for (slot, &watermark_us) in self.slots.iter_mut().zip(&record.partition_watermarks_us) {
+            slot.max_event_us = (watermark_us > i64::MIN)
+                .then(|| watermark_us.saturating_add(max_out_of_orderness_us));
+        }
+        self.watermark_us = record.watermark_us;
+        self.last_cut_ms = record.wall_ms;
+        self.last_block_ms = record.wall_ms;
+        self.last_checkpoint = record.epoch;
+        self.last_checkpoint_ms = record.wall_ms;
+        self.rotation = record.checkpoint.map(Rotation::after);
+        self
     }
 
     /// Gives the epochs to release again before any new one.
@@ -164,6 +277,25 @@ impl Coordinator {
         self.replay = records.into();
         self.ends_with_replay = ends_with_replay;
         self
+    }
+
+    /// Names the slots whose partitions the source does not have any more.
+    #[must_use]
+    pub fn without(mut self, gone: BTreeSet<u32>) -> Self {
+        self.gone = gone;
+        self.idle_where_gone();
+        self
+    }
+
+    /// Partitions that were found: the next new record takes them in, behind those that there are.
+    pub fn add(&mut self, found: Vec<Position>) {
+        self.found.extend(found);
+    }
+
+    /// Whether what comes next is in the log already.
+    #[must_use]
+    pub fn is_replaying(&self) -> bool {
+        !self.replay.is_empty() || self.ends_with_replay
     }
 
     /// Takes in what a worker says.
@@ -175,43 +307,117 @@ impl Coordinator {
             slot.max_event_us = slot.max_event_us.max(said.max_event_us);
             slot.idle = said.idle;
             slot.ended = said.ended;
+            let from = slot.position.next_offset;
+            let open = said.gaps.iter().filter(|gap| gap.0 >= from);
+            slot.gaps = open.copied().collect();
             slot.worker = Some(report.worker);
+        }
+        if let Some(pending) = &mut self.pending
+            && let Some(file) = &report.saved
+            && file.epoch == pending.record.epoch
+        {
+            pending.files[report.worker] = Some(file.clone());
         }
     }
 
-    /// Decides. `landed` is the last epoch whose raw and clean rows are all in the warehouse; `acks` is emptied into a new
-    /// record. Call again until it returns `None`.
+    /// Decides; `acks` is emptied into a new record. Call again until it returns `None`.
     pub fn decide(
         &mut self,
         now_ms: i64,
-        landed: Epoch,
+        progress: Progress,
         acks: &mut Vec<AckTime>,
         stopping: bool,
     ) -> Option<Decision> {
         if self.stopped {
             return None;
         }
-        if self.next_epoch.saturating_sub(landed) > self.max_in_flight {
+        if let Some(decision) = self.complete_checkpoint(progress) {
+            return Some(decision);
+        }
+        if self.next_epoch.saturating_sub(progress.landed) > self.max_in_flight || progress.is_full
+        {
             return None;
         }
-        if let Some(record) = self.replay.pop_front() {
+        if let Some(record) = self.replay.front() {
+            if record.checkpoint.is_some() && self.pending.is_some() {
+                return None;
+            }
+            let record = self.replay.pop_front()?;
             self.follow(&record);
             return Some(Decision::Replay(record));
         }
         let ended_before = self.watermark_us == i64::MAX;
-        let nothing_open = self.epochs_in_block == 0 && self.nothing_to_release();
-        if self.ends_with_replay || ended_before || self.closing || (stopping && nothing_open) {
+        let nothing_open = self.epochs_in_block == 0
+            && self.nothing_to_release()
+            && (self.checkpoints == CheckpointRule::Never
+                || self.last_checkpoint + 1 == self.next_epoch);
+        let is_over =
+            self.ends_with_replay || ended_before || self.closing || (stopping && nothing_open);
+        let end_of_input = self.all_released_and_ended();
+        let saves = self.savepoint.is_some();
+        if self.pending.is_some() && (is_over || stopping || end_of_input || saves) {
+            // The last checkpoint holds all, and nothing is left to be replayed.
+            return None;
+        }
+        if is_over {
             self.stopped = true;
             return Some(Decision::Stop);
         }
-        let end_of_input = self.all_released_and_ended();
-        if !(stopping || end_of_input || self.is_due(now_ms)) {
+        if !(stopping || end_of_input || saves || self.is_due(now_ms)) {
             return None;
         }
+        let stopping = stopping || self.savepoint == Some(true);
+        self.take_in_found();
         let record = self.record(now_ms, std::mem::take(acks), stopping, end_of_input);
         self.follow(&record);
         self.closing = stopping;
+        (self.savepoint, self.tells_all) = (None, false);
         Some(Decision::Cut(record))
+    }
+
+    /// Completes the pending checkpoint once its files are there and its epoch has landed whole.
+    fn complete_checkpoint(&mut self, progress: Progress) -> Option<Decision> {
+        let pending = self.pending.as_mut()?;
+        if progress.published >= pending.record.epoch {
+            self.pending = None;
+            return None;
+        }
+        if pending.is_told || progress.landed_whole < pending.record.epoch {
+            return None;
+        }
+        let files: Option<Vec<StateRef>> = pending.files.iter().cloned().collect();
+        let layer = Layer {
+            epoch: pending.record.epoch,
+            rewrite: pending.rewrite,
+            files: files?,
+        };
+        pending.is_told = true;
+        let rotation = self.rotation.unwrap_or(Rotation::after(layer.rewrite));
+        self.rotation = Some(rotation.learn(&layer));
+        Some(Decision::Checkpoint(pending.record.clone(), layer))
+    }
+
+    /// The groups to rewrite if a checkpoint is due with an epoch at which all blocks end.
+    fn checkpoint_due(&self, wall_ms: i64, is_last: bool) -> Option<Rewrite> {
+        let is_due = match self.checkpoints {
+            CheckpointRule::Never => false,
+            CheckpointRule::Interval(ms) => wall_ms - self.last_checkpoint_ms >= ms,
+            CheckpointRule::Epochs(epochs) => self.next_epoch - self.last_checkpoint >= epochs,
+        };
+        let never = self.checkpoints == CheckpointRule::Never;
+        if self.pending.is_some() || never || !(is_due || is_last) {
+            return None;
+        }
+        let all = Rewrite {
+            from: 0,
+            to: KEY_GROUPS,
+        };
+        // The last one is what the next start restores: one layer is read faster than many.
+        Some(
+            self.rotation
+                .filter(|_| !is_last)
+                .map_or(all, Rotation::next),
+        )
     }
 
     /// How long nothing will change by time alone, in ms.
@@ -222,6 +428,27 @@ impl Coordinator {
                 (self.last_cut_ms + epoch_ms - now_ms).clamp(0, epoch_ms)
             }
             Cut::Count { .. } => 50,
+        }
+    }
+
+    fn take_in_found(&mut self) {
+        for position in std::mem::take(&mut self.found) {
+            let is_it = |slot: &Slot| {
+                (&slot.position.topic, slot.position.partition)
+                    == (&position.topic, position.partition)
+            };
+            if !self.slots.iter().any(is_it) {
+                self.slots.push(Slot::at(position));
+            }
+        }
+    }
+
+    fn idle_where_gone(&mut self) {
+        for (_, slot) in (0u32..)
+            .zip(&mut self.slots)
+            .filter(|(at, _)| self.gone.contains(at))
+        {
+            slot.idle = true;
         }
     }
 
@@ -254,6 +481,7 @@ impl Coordinator {
                 let ready = |slot: &Slot| {
                     slot.worker.is_some_and(|at| {
                         slot.ended
+                            || slot.paused
                             || matches!(self.workers[at], Some((released, true)) if released + 1 == self.next_epoch)
                     })
                 };
@@ -284,6 +512,13 @@ impl Coordinator {
             Cut::Interval { block_ms, .. } => wall_ms - self.last_block_ms >= block_ms,
             Cut::Count { epochs_per_block } => self.epochs_in_block + 1 >= epochs_per_block,
         };
+        let is_last = stopping || end_of_input || self.savepoint.is_some();
+        let dws_block_ends = block_is_full || is_last || self.tells_all;
+        let checkpoint = if dws_block_ends {
+            self.checkpoint_due(wall_ms, is_last)
+        } else {
+            None
+        };
         let positions = self.slots.iter().map(|slot| Position {
             next_offset: slot.reported.max(slot.position.next_offset),
             ..slot.position.clone()
@@ -300,12 +535,22 @@ impl Coordinator {
                 .filter(|(_, slot)| slot.idle || slot.ended)
                 .map(|(at, _)| at)
                 .collect(),
+            gaps: (0u32..)
+                .zip(&self.slots)
+                .flat_map(|(slot, of)| {
+                    of.gaps
+                        .iter()
+                        .map(move |&(from, to)| Gap { slot, from, to })
+                })
+                .collect(),
             wall_ms,
-            dws_block_ends: block_is_full || stopping || end_of_input,
+            dws_block_ends,
             ack_times,
             settings_hash: self.identity.settings_hash,
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             end_of_input,
+            checkpoint,
+            tells_all: self.tells_all,
         }
     }
 
@@ -347,13 +592,36 @@ impl Coordinator {
         if record.dws_block_ends {
             self.last_block_ms = record.wall_ms;
         }
+        if let Some(rewrite) = record.checkpoint
+            && self.checkpoints != CheckpointRule::Never
+        {
+            self.last_checkpoint = record.epoch;
+            self.last_checkpoint_ms = record.wall_ms;
+            self.rotation = Some(Rotation::after(rewrite));
+            self.pending = Some(Pending {
+                record: record.clone(),
+                rewrite,
+                files: vec![None; self.workers.len()],
+                is_told: false,
+            });
+        }
+        let known = self.slots.len().min(record.positions.len());
+        let appended = record.positions[known..].iter().cloned();
+        self.slots.extend(appended.map(Slot::at));
+        self.idle_where_gone();
         for (slot, position) in self.slots.iter_mut().zip(&record.positions) {
             debug_assert_eq!(
-                slot.position.partition, position.partition,
-                "the list of partitions is fixed for a run"
+                (&slot.position.topic, slot.position.partition),
+                (&position.topic, position.partition),
+                "a partition keeps its slot"
             );
+            slot.gaps.retain(|gap| gap.0 >= position.next_offset);
             slot.position.next_offset = position.next_offset;
             slot.reported = slot.reported.max(position.next_offset);
+        }
+        let paused = align::paused(record, self.rules.max_watermark_drift_us);
+        for (slot, paused) in self.slots.iter_mut().zip(paused) {
+            slot.paused = paused;
         }
     }
 }

@@ -13,7 +13,14 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 
 use super::epochs::{Epoch, EpochTable, PerEpoch};
+use super::keeper::Keeper;
 use crate::checkpoint::record::EpochRecord;
+
+#[path = "dedup_saved.rs"]
+mod saved;
+
+use saved::Fresh;
+pub use saved::owner_of;
 
 /// Length of a slice of event time.
 const SLICE_US: i64 = 60_000_000;
@@ -111,6 +118,15 @@ impl Slices {
         !self.0.entry(c.minute).or_default().insert(c.fingerprint)
     }
 
+    fn add(&mut self, minute: i32, fingerprints: impl Iterator<Item = u128>) {
+        self.0.entry(minute).or_default().extend(fingerprints);
+    }
+
+    fn all(&self) -> impl Iterator<Item = (i32, u128)> {
+        let slices = self.0.iter();
+        slices.flat_map(|(&minute, held)| held.iter().map(move |&held| (minute, held)))
+    }
+
     fn len(&self) -> usize {
         self.0.values().map(HashSet::len).sum()
     }
@@ -121,6 +137,8 @@ pub struct Dedup {
     horizons: Horizons,
     spans: Slices,
     documents: Slices,
+    /// What came since the last checkpoint.
+    fresh: Vec<Fresh>,
 }
 
 impl Dedup {
@@ -131,16 +149,13 @@ impl Dedup {
             horizons,
             spans: Slices::default(),
             documents: Slices::default(),
+            fresh: Vec::new(),
         }
     }
 
     /// Judges all candidates of one epoch.
     pub fn judge(&mut self, watermark_us: i64, mut candidates: Vec<Candidate>) -> Vec<Duplicate> {
-        let oldest_of = |horizon_us: i64| minute_of(watermark_us.saturating_sub(horizon_us));
-        let oldest_span = oldest_of(self.horizons.spans_us);
-        let oldest_of_document = oldest_of(self.horizons.documents_us);
-        self.spans.forget_before(oldest_span);
-        self.documents.forget_before(oldest_of_document);
+        let (oldest_span, oldest_of_document) = self.forget(watermark_us);
         candidates.sort_unstable();
         let mut duplicates = Vec::new();
         for c in candidates {
@@ -150,16 +165,33 @@ impl Dedup {
                 (oldest_span, &mut self.spans)
             };
             // Behind the horizon its copies may be forgotten already: it passes, and is outside the promise.
-            if c.minute >= oldest && slices.remember(&c) {
+            if c.minute < oldest {
+                continue;
+            }
+            if slices.remember(&c) {
                 duplicates.push(Duplicate {
                     slot: c.slot,
                     record: c.record,
                     span: c.span,
                     worker: c.worker,
                 });
+            } else {
+                self.fresh.push(Fresh::of(&c));
             }
         }
         duplicates
+    }
+
+    /// Forgets what the watermark has left behind; returns the oldest slices that are kept.
+    fn forget(&mut self, watermark_us: i64) -> (i32, i32) {
+        let oldest_of = |horizon_us: i64| minute_of(watermark_us.saturating_sub(horizon_us));
+        let oldest = (
+            oldest_of(self.horizons.spans_us),
+            oldest_of(self.horizons.documents_us),
+        );
+        self.spans.forget_before(oldest.0);
+        self.documents.forget_before(oldest.1);
+        oldest
     }
 
     /// Number of fingerprints held.
@@ -176,12 +208,13 @@ impl Dedup {
 }
 
 /// Finds the duplicates of a stream of candidates.
-pub trait FindDuplicates<'scope> {
+pub(super) trait FindDuplicates<'scope> {
     /// Sends each candidate to the owner of its fingerprint; emits the duplicates once their epoch is complete.
     /// `on_size` is told the number of fingerprints held after every epoch.
     fn find_duplicates(
         self,
         epochs: &EpochTable,
+        keeper: &Keeper,
         horizons: Horizons,
         on_size: impl Fn(usize) + 'static,
     ) -> StreamVec<'scope, Epoch, Duplicate>;
@@ -191,18 +224,22 @@ impl<'scope> FindDuplicates<'scope> for StreamVec<'scope, Epoch, Candidate> {
     fn find_duplicates(
         self,
         epochs: &EpochTable,
+        keeper: &Keeper,
         horizons: Horizons,
         on_size: impl Fn(usize) + 'static,
     ) -> StreamVec<'scope, Epoch, Duplicate> {
         let mut dedup = Dedup::new(horizons);
-        #[allow(clippy::cast_possible_truncation)]
-        let owner = Exchange::new(|c: &Candidate| (c.fingerprint >> 64) as u64);
+        keeper.restore(&mut dedup);
+        let keeper = keeper.clone();
+        let workers = self.scope().peers();
+        let owner = Exchange::new(move |c: &Candidate| owner_of(c.fingerprint, workers) as u64);
         self.per_epoch(
             owner,
             "dedup",
             epochs,
             move |record: &EpochRecord, candidates| {
                 let duplicates = dedup.judge(record.watermark_us, candidates);
+                keeper.save(record, &mut dedup);
                 on_size(dedup.len());
                 duplicates
             },

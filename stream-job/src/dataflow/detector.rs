@@ -8,8 +8,10 @@
 //!   outliers included: they bear up to half of them. The deviation is at least 0.1, which is 10 % of the latency, and at
 //!   least the sampling error of ln p95 in a window of n steps, as a few windows may lie close together by chance.
 
+use serde::{Deserialize, Serialize};
+
 /// Errors and steps of one window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ErrorCount {
     /// Steps that failed.
     pub errors: u64,
@@ -91,7 +93,7 @@ fn upper_tail_log10(x: u64, n: u64, a: f64, b: f64) -> f64 {
 }
 
 /// The latencies of one window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Latency {
     /// Median, µs.
     pub p50_us: u64,

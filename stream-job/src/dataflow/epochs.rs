@@ -18,6 +18,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::progress::frontier::AntichainRef;
 
 use crate::checkpoint::record::EpochRecord;
+use crate::ops::metrics::{Metrics, Seconds};
 
 /// The logical time of the dataflow.
 pub type Epoch = u64;
@@ -26,9 +27,33 @@ pub type Epoch = u64;
 #[derive(Clone, Default)]
 pub struct EpochTable {
     records: Rc<RefCell<VecDeque<Arc<EpochRecord>>>>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl EpochTable {
+    /// A table whose operators tell how long they work.
+    #[must_use]
+    pub fn timed(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics: Some(metrics),
+            ..Self::default()
+        }
+    }
+
+    /// Where the operator of that name adds the time that it works.
+    #[must_use]
+    pub fn busy(&self, operator: &str) -> Arc<Seconds> {
+        let metrics = self.metrics.as_ref();
+        metrics.map_or_else(Arc::default, |m| m.operator_busy.with(&[operator]))
+    }
+
+    /// Where it adds the time in which it has data and can't give it on.
+    #[must_use]
+    pub fn blocked(&self, operator: &str) -> Arc<Seconds> {
+        let metrics = self.metrics.as_ref();
+        metrics.map_or_else(Arc::default, |m| m.operator_blocked.with(&[operator]))
+    }
+
     /// Adds the next record. It must be made known before the source gives up its capability for the epoch, so that an
     /// operator whose frontier has passed an epoch always finds its record here.
     ///
@@ -140,7 +165,7 @@ impl EpochCursor {
 }
 
 /// Operators that act once an epoch.
-pub trait PerEpoch<'scope, D: ExchangeData> {
+pub trait PerEpoch<'scope, D: ExchangeData>: Sized {
     /// Calls `logic` for every epoch in order, once all of its data is there, with that data in no particular order.
     /// `logic` runs in epochs without data too. What it returns is sent at the same epoch.
     fn per_epoch<D2, P, L>(
@@ -153,15 +178,33 @@ pub trait PerEpoch<'scope, D: ExchangeData> {
     where
         D2: Clone + 'static,
         P: ParallelizationContract<Epoch, Vec<D>>,
-        L: FnMut(&EpochRecord, Vec<D>) -> Vec<D2> + 'static;
-}
+        L: FnMut(&EpochRecord, Vec<D>) -> Vec<D2> + 'static,
+    {
+        self.per_epoch_after(pact, name, epochs, None, logic)
+    }
 
-impl<'scope, D: ExchangeData> PerEpoch<'scope, D> for StreamVec<'scope, Epoch, D> {
-    fn per_epoch<D2, P, L>(
+    /// As [`Self::per_epoch`], and sends `first` before anything else, at an epoch below the first one.
+    fn per_epoch_after<D2, P, L>(
         self,
         pact: P,
         name: &str,
         epochs: &EpochTable,
+        first: Option<(Epoch, Vec<D2>)>,
+        logic: L,
+    ) -> StreamVec<'scope, Epoch, D2>
+    where
+        D2: Clone + 'static,
+        P: ParallelizationContract<Epoch, Vec<D>>,
+        L: FnMut(&EpochRecord, Vec<D>) -> Vec<D2> + 'static;
+}
+
+impl<'scope, D: ExchangeData> PerEpoch<'scope, D> for StreamVec<'scope, Epoch, D> {
+    fn per_epoch_after<D2, P, L>(
+        self,
+        pact: P,
+        name: &str,
+        epochs: &EpochTable,
+        first: Option<(Epoch, Vec<D2>)>,
         mut logic: L,
     ) -> StreamVec<'scope, Epoch, D2>
     where
@@ -169,18 +212,24 @@ impl<'scope, D: ExchangeData> PerEpoch<'scope, D> for StreamVec<'scope, Epoch, D
         P: ParallelizationContract<Epoch, Vec<D>>,
         L: FnMut(&EpochRecord, Vec<D>) -> Vec<D2> + 'static,
     {
+        let busy = epochs.busy(name);
         let epochs = epochs.clone();
         self.unary_frontier::<CapacityContainerBuilder<Vec<D2>>, _, _, _>(
             pact,
             name,
             move |cap, _info| {
+                let mut first = first.map(|(epoch, out)| (cap.delayed(&epoch), out));
                 let mut cursor = EpochCursor::new(epochs, cap);
                 let mut stash: BTreeMap<Epoch, Vec<D>> = BTreeMap::new();
                 move |(input, frontier), output| {
+                    if let Some((cap, mut out)) = first.take() {
+                        output.session(&cap).give_container(&mut out);
+                    }
                     input.for_each(|cap, data| {
                         stash_at(&mut stash, least_time(cap.stamp().least()), data)
                     });
                     while let Some((record, cap)) = cursor.next(frontier.frontier()) {
+                        let _busy = busy.time();
                         let data = stash.remove(&record.epoch).unwrap_or_default();
                         let mut out = logic(&record, data);
                         if !out.is_empty() {

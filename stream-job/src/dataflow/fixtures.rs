@@ -67,8 +67,29 @@ pub(super) fn span() -> CleanSpan<'static> {
     }
 }
 
+/// The trace of [`span`].
+pub(super) const TRACE: u128 = u128::from_be_bytes([1; 16]);
+
+/// A span of the given number, parent (0: none), kind, start and end in seconds.
+pub(super) fn numbered(
+    id: u64,
+    parent: u64,
+    step_type: StepType,
+    start_s: i64,
+    end_s: i64,
+) -> CleanSpan<'static> {
+    CleanSpan {
+        span_id: id.to_be_bytes(),
+        parent_span_id: parent.to_be_bytes(),
+        step_type,
+        start_us: start_s * SECOND_US,
+        end_us: end_s * SECOND_US,
+        ..span()
+    }
+}
+
 /// The record of an epoch at which a DWS block ends.
-pub(super) fn record(epoch: u64, watermark_us: i64) -> EpochRecord {
+pub(crate) fn record(epoch: u64, watermark_us: i64) -> EpochRecord {
     EpochRecord {
         epoch,
         timeline: "test".to_owned(),
@@ -77,12 +98,15 @@ pub(super) fn record(epoch: u64, watermark_us: i64) -> EpochRecord {
         watermark_us,
         partition_watermarks_us: Vec::new(),
         idle: Vec::new(),
+        gaps: Vec::new(),
         wall_ms: 0,
         dws_block_ends: true,
         ack_times: Vec::new(),
         settings_hash: 0,
         code_version: String::new(),
         end_of_input: watermark_us == i64::MAX,
+        checkpoint: None,
+        tells_all: false,
     }
 }
 

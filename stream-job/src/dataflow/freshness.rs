@@ -12,6 +12,9 @@ use super::epochs::Epoch;
 use super::window::MINUTE_S;
 use crate::checkpoint::record::EpochRecord;
 
+#[path = "freshness_saved.rs"]
+mod saved;
+
 /// Span ends are counted in steps of this many ms.
 const STEP_MS: i64 = 10;
 
@@ -118,6 +121,9 @@ impl Freshness {
         }
         let oldest = record.epoch.saturating_sub(FORGET_AFTER_EPOCHS);
         self.waiting = self.waiting.split_off(&oldest);
+        if record.tells_all {
+            self.changed.extend(self.minutes.keys());
+        }
         if !record.dws_block_ends {
             return Vec::new();
         }

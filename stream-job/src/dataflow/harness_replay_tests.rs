@@ -3,7 +3,7 @@
 use super::*;
 
 /// Traces over several messages and partitions, with errors, loops, duplicates and rejects.
-fn mixed() -> Recorded {
+pub(super) fn mixed() -> Recorded {
     let mut tape = Tape::new();
     let ids: Vec<[u8; 16]> = (1..=20).map(|n| [n; 16]).collect();
     for (at, trace_id) in (0_u64..).zip(&ids) {
@@ -91,7 +91,7 @@ fn a_log_is_followed_whatever_epochs_one_would_cut_oneself() {
     }
 }
 
-fn differing(one: &Outcome, other: &Outcome) -> String {
+pub(super) fn differing(one: &Outcome, other: &Outcome) -> String {
     let ids = one.keys().chain(other.keys());
     let differ: std::collections::BTreeSet<_> =
         ids.filter(|id| one.get(id) != other.get(id)).collect();

@@ -7,8 +7,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+#[path = "harness_align_tests.rs"]
+mod align;
+#[path = "harness_checkpoint_tests.rs"]
+mod checkpoints;
+#[path = "harness_overflow_tests.rs"]
+mod overflow;
 #[path = "harness_replay_tests.rs"]
 mod replay;
+#[path = "harness_replays_tests.rs"]
+mod replays;
 use crate::checkpoint::record::AckTime;
 use crate::decode::encode;
 use crate::sink::block::Block;
@@ -156,6 +164,16 @@ impl Tape {
     }
 
     fn put(&mut self, topic: &str, partition: i32, payload: Option<Vec<u8>>) {
+        self.put_with(topic, partition, Vec::new(), payload);
+    }
+
+    fn put_with(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        headers: Vec<(String, Option<Vec<u8>>)>,
+        payload: Option<Vec<u8>>,
+    ) {
         let partition = TopicPartition {
             topic: topic.into(),
             partition,
@@ -165,7 +183,7 @@ impl Tape {
             offset: *next,
             timestamp_ms: -1,
             key: None,
-            headers: Vec::new(),
+            headers,
             payload,
         };
         self.writer.append(&partition, &record).unwrap();
@@ -195,6 +213,19 @@ impl Recorded {
         follow: Option<&Replay>,
         change: impl FnOnce(&mut Settings),
     ) -> (Replay, Arc<Memory>) {
+        let options = HarnessOptions {
+            follow,
+            ..HarnessOptions::default()
+        };
+        self.run_with(name, options, change)
+    }
+
+    fn run_with(
+        &self,
+        name: &str,
+        options: HarnessOptions<'_>,
+        change: impl FnOnce(&mut Settings),
+    ) -> (Replay, Arc<Memory>) {
         let mut settings = Settings::default();
         settings.recording = self.folder.path().join("tape").display().to_string();
         settings.workers = 2;
@@ -203,7 +234,7 @@ impl Recorded {
         let memory = Arc::new(Memory::default());
         let output = memory.clone();
         let log = self.folder.path().join(name);
-        let replay = run_recording(Arc::new(settings), &log, follow, move |first_epoch| {
+        let replay = run_recording(Arc::new(settings), &log, options, move |first_epoch| {
             output.landed.store(first_epoch - 1, Ordering::SeqCst);
             output
         });

@@ -36,6 +36,8 @@ pub struct Account {
     raw_landed: Epoch,
     /// Everything up to here is in the warehouse.
     landed: Epoch,
+    /// When the last of it was acknowledged, ms since 1970.
+    landed_ms: i64,
     acks: Vec<AckTime>,
     /// Epochs whose acknowledgement a record of the log carries already.
     told: BTreeSet<Epoch>,
@@ -127,14 +129,20 @@ pub fn job_error(error: Arc<WriterError>) -> anyhow::Error {
     }
 }
 
-/// An account for a run whose log holds epochs below `first_epoch`'s, with the acknowledgements that it tells of.
+/// An account for a run that begins with `first_epoch`: with the acknowledgements that its log tells of, and those of
+/// earlier epochs that are still to be told.
 #[must_use]
-pub fn open_account(first_epoch: Epoch, told: impl Iterator<Item = Epoch>) -> Arc<Mutex<Account>> {
+pub fn open_account(
+    first_epoch: Epoch,
+    told: impl Iterator<Item = Epoch>,
+    untold: Vec<AckTime>,
+) -> Arc<Mutex<Account>> {
     let before = first_epoch.saturating_sub(1);
     let account = Account {
         raw_landed: before,
         landed: before,
         told: told.collect(),
+        acks: untold,
         ..Account::default()
     };
     Arc::new(Mutex::new(account))
@@ -153,9 +161,10 @@ pub fn listen(
             metrics.spans_landed.raise_to(account.spans_landed);
         }
         WriterEvent::Inserted { took } => metrics.insert_seconds.observe(took),
-        WriterEvent::Complete { epoch } => {
+        WriterEvent::Complete { epoch, acked_ms } => {
             let mut account = lock(&account);
             account.landed = account.landed.max(epoch);
+            account.landed_ms = account.landed_ms.max(acked_ms);
         }
         WriterEvent::Stopped => {}
     }
@@ -229,7 +238,9 @@ impl Landing {
 impl Output for Landing {
     fn block(&self, block: Block) {
         lock(&self.account).sent(&block);
+        let blocked = self.metrics.operator_blocked.with(&["sink"]).time();
         let result = self.writer.send(block);
+        drop(blocked);
         self.check(result);
         self.tell_metrics();
     }
@@ -264,6 +275,10 @@ impl Output for Landing {
         self.check(result);
     }
 
+    fn has_room(&self) -> bool {
+        self.writer.has_room()
+    }
+
     fn landed(&self) -> Epoch {
         if let Some(error) = self.writer.error() {
             self.fatal.raise(job_error(error));
@@ -274,7 +289,17 @@ impl Output for Landing {
     }
 
     fn landed_whole(&self) -> Epoch {
-        lock(&self.account).landed
+        let landed = lock(&self.account).landed;
+        self.delivered_through(landed)
+    }
+
+    fn landed_whole_ms(&self) -> i64 {
+        lock(&self.account).landed_ms
+    }
+
+    fn others_landed(&self, through: Epoch, acked_ms: i64) {
+        let result = self.writer.others_landed(through, acked_ms);
+        self.check(result);
     }
 
     fn take_acks(&self, into: &mut Vec<AckTime>) {

@@ -1,13 +1,25 @@
-//! An output that keeps nothing but counts, for the benchmark of the windows alone (`layers = windows`).
+//! An output that keeps nothing but counts and, if asked to, the last revision of every one-minute window: for the
+//! benchmark of the windows alone (`layers = windows`).
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use super::collect::Row;
 use super::epochs::Epoch;
 use super::output::Output;
+use super::window::{StepKey, WindowKind};
 use crate::checkpoint::record::AckTime;
 use crate::sink::block::Block;
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::EpochRow;
+use crate::sink::tables::dws_step::StepRow;
+
+/// The last revision of every one-minute window, by start and key.
+type Minutes = BTreeMap<(u32, StepKey), StepRow>;
 
 /// Takes everything for landed at once.
 #[derive(Default)]
@@ -15,14 +27,32 @@ pub(super) struct Discard {
     landed: AtomicU64,
     pub(super) records: AtomicU64,
     pub(super) spans: AtomicU64,
+    /// `None` keeps none.
+    minutes: Option<Mutex<Minutes>>,
 }
 
 impl Discard {
-    pub(super) fn starting_at(first_epoch: Epoch) -> Self {
+    pub(super) fn starting_at(first_epoch: Epoch, keeps_windows: bool) -> Self {
         Self {
             landed: AtomicU64::new(first_epoch.saturating_sub(1)),
+            minutes: keeps_windows.then(Mutex::default),
             ..Self::default()
         }
+    }
+
+    /// Writes the windows that were kept, by start and key, one JSON object a line. The file is there only as a whole.
+    pub(super) fn write_windows(&self, path: &Path) -> io::Result<()> {
+        let part = path.with_extension("part");
+        let mut file = io::BufWriter::new(fs::File::create(&part)?);
+        if let Some(minutes) = &self.minutes {
+            let minutes = minutes.lock().unwrap_or_else(PoisonError::into_inner);
+            for row in minutes.values() {
+                serde_json::to_writer(&mut file, row)?;
+                file.write_all(b"\n")?;
+            }
+        }
+        file.flush()?;
+        fs::rename(&part, path)
     }
 }
 
@@ -30,6 +60,22 @@ impl Output for Discard {
     fn block(&self, _block: Block) {}
 
     fn dead_letter(&self, _epoch: Epoch, _letter: DeadLetter) {}
+
+    fn unwritten(&self, rows: Vec<Row>) {
+        let Some(minutes) = &self.minutes else { return };
+        let mut minutes = minutes.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            if let Row::Step(WindowKind::Minute, row) = row {
+                let key = StepKey {
+                    agent: row.agent.clone(),
+                    step_type: row.step_type.clone(),
+                    tool_name: row.tool_name.clone(),
+                    model: row.model.clone(),
+                };
+                minutes.insert((row.window_start, key), row);
+            }
+        }
+    }
 
     fn counted(&self, row: EpochRow) {
         self.records.fetch_add(row.records, Ordering::Relaxed);
@@ -54,4 +100,59 @@ impl Output for Discard {
     }
 
     fn take_acks(&self, _into: &mut Vec<AckTime>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn row(window_start: u32, agent: &str, count: u64) -> StepRow {
+        StepRow {
+            agent: agent.to_owned(),
+            window_start,
+            count,
+            ..StepRow::default()
+        }
+    }
+
+    fn written(output: &Discard) -> Vec<(u64, String, u64)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("windows.jsonl");
+        output.write_windows(&path).unwrap();
+        let lines = fs::read_to_string(&path).unwrap();
+        lines
+            .lines()
+            .map(|line| {
+                let row: serde_json::Value = serde_json::from_str(line).unwrap();
+                (
+                    row["window_start"].as_u64().unwrap(),
+                    row["agent"].as_str().unwrap().to_owned(),
+                    row["count"].as_u64().unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_last_revision_of_every_minute_is_written_in_order() {
+        let output = Discard::starting_at(1, true);
+        output.unwritten(vec![
+            Row::Step(WindowKind::Minute, row(120, "a", 1)),
+            Row::Step(WindowKind::Minute, row(60, "b", 2)),
+            Row::Step(WindowKind::Hour, row(0, "a", 3)),
+        ]);
+        output.unwritten(vec![Row::Step(WindowKind::Minute, row(120, "a", 4))]);
+        assert_eq!(
+            written(&output),
+            [(60, "b".to_owned(), 2), (120, "a".to_owned(), 4)]
+        );
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nobody_asked() {
+        let output = Discard::starting_at(1, false);
+        output.unwritten(vec![Row::Step(WindowKind::Minute, row(60, "a", 1))]);
+        assert!(written(&output).is_empty());
+    }
 }

@@ -5,6 +5,7 @@
 //! corrected later → [`collect`] cuts the blocks of their tables. `control` and [`coordinator`] agree on the epochs.
 
 pub mod admit;
+pub mod align;
 pub mod anomaly;
 pub mod buckets;
 mod build;
@@ -16,14 +17,26 @@ mod detector;
 pub mod epochs;
 pub mod fatal;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
+mod fork;
 pub mod freshness;
+pub mod graph;
 #[doc(hidden)]
 pub mod harness;
+mod keeper;
 pub mod landing;
+mod launch;
+mod membership;
 mod memory;
+mod missing;
 pub mod output;
+pub mod owners;
+mod packing;
 mod plan;
+pub mod processes;
+mod progress;
+pub mod replays;
+mod resume;
 mod rules;
 mod run;
 mod scan;
@@ -32,6 +45,23 @@ mod source;
 mod start;
 pub mod top_n;
 pub mod trace;
+pub mod trace_state;
+pub mod trace_summary;
 pub mod window;
+pub mod windowing;
 
+pub use plan::workers_of;
+pub(crate) use rules::decode_options;
 pub use start::run;
+pub(crate) use start::target_of;
+
+use crate::ops::job::Shutdown;
+use crate::ops::settings::Settings;
+
+/// Finds the source as a run does, missing topics made, and tells how many partitions it has.
+///
+/// # Errors
+/// What keeps a run from reading it; or `shutdown`, as long as the broker does not answer.
+pub fn find_source(settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<usize> {
+    plan::SourcePlan::find(settings, shutdown).map(|(_, positions)| positions.len())
+}

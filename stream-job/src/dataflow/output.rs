@@ -1,5 +1,6 @@
 //! What takes the rows that leave the dataflow: the warehouse's writer, or memory in tests.
 
+use super::collect::Row;
 use super::epochs::Epoch;
 use crate::checkpoint::record::AckTime;
 use crate::sink::block::Block;
@@ -13,6 +14,9 @@ pub trait Output: Send + Sync {
 
     /// Takes a copy of a dead letter for the topic.
     fn dead_letter(&self, epoch: Epoch, letter: DeadLetter);
+
+    /// Takes rows of DWS and ADS tables that go into no block, as nothing is written (`layers = windows`).
+    fn unwritten(&self, _rows: Vec<Row>) {}
 
     /// What was counted in an epoch. Comes in the order of epochs, before [`Output::raw_closed`] of the same epoch.
     fn counted(&self, row: EpochRow);
@@ -29,6 +33,22 @@ pub trait Output: Send + Sync {
 
     /// The last epoch of which everything, DWS and ADS rows too, is in the warehouse.
     fn landed_whole(&self) -> Epoch;
+
+    /// When the last of what [`Output::landed_whole`] tells of was acknowledged, ms since 1970.
+    fn landed_whole_ms(&self) -> i64 {
+        0
+    }
+
+    /// The other processes have landed everything of their own up to this epoch, the last of it at `acked_ms`.
+    fn others_landed(&self, through: Epoch, acked_ms: i64) {
+        let _ = (through, acked_ms);
+    }
+
+    /// Whether few enough bytes are on their way for another epoch to begin. Once it says no, it says yes again when some
+    /// have landed.
+    fn has_room(&self) -> bool {
+        true
+    }
 
     /// Moves the acknowledgements that came since the last call into `into`.
     fn take_acks(&self, into: &mut Vec<AckTime>);

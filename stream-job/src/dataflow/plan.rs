@@ -1,5 +1,6 @@
 //! What is read, from where on, and by which worker.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +9,17 @@ use anyhow::Context;
 use rdkafka::ClientConfig;
 
 use super::admit::shard_of;
+use super::owners::worker_of_shard;
 use super::rules::millis;
 use super::source::OpenReader;
 use crate::checkpoint::record::Position;
-use crate::ops::job::Shutdown;
-use crate::ops::settings::{Settings, StartOffsets};
-use crate::source::TopicPartition;
+use crate::ops::bounds::Bounds;
+use crate::ops::job::{JobError, Shutdown};
+use crate::ops::settings::Settings;
 use crate::source::buffer::PartitionBuffer;
-use crate::source::kafka::{self, KafkaReader, TopicSpec};
+use crate::source::kafka::{self, Found, KafkaReader, Range, TopicSpec};
 use crate::source::recording::{RecordingReader, RecordingSource};
+use crate::source::{TopicFilter, TopicFilters, TopicPartition};
 
 /// How long a topic may take to appear after it was made, or to be made by somebody else.
 const TOPIC_APPEARS_WITHIN: Duration = Duration::from_secs(60);
@@ -27,6 +30,8 @@ pub(super) enum SourcePlan {
     Kafka {
         config: ClientConfig,
         ask_every: Duration,
+        /// The offsets before which a bounded run ends, by topic and partition.
+        ends: Option<Arc<BTreeMap<(String, i32), i64>>>,
     },
     Recording {
         recording: Arc<RecordingReader>,
@@ -35,11 +40,11 @@ pub(super) enum SourcePlan {
 }
 
 impl SourcePlan {
-    /// Finds the source and its partitions, with the offsets at which a fresh start begins; waits for the broker.
+    /// Finds the source and its partitions, with the offsets that there are; waits for the broker.
     pub(super) fn find(
         settings: &Settings,
         shutdown: &Shutdown,
-    ) -> anyhow::Result<(SourcePlan, Vec<Position>)> {
+    ) -> anyhow::Result<(SourcePlan, Vec<Found>)> {
         if settings.recording.is_empty() {
             Self::find_kafka(settings, shutdown)
         } else {
@@ -53,7 +58,7 @@ impl SourcePlan {
     fn find_kafka(
         settings: &Settings,
         shutdown: &Shutdown,
-    ) -> anyhow::Result<(SourcePlan, Vec<Position>)> {
+    ) -> anyhow::Result<(SourcePlan, Vec<Found>)> {
         tracing::info!(
             "reading {} and {} from Kafka at {}",
             settings.spans_topic,
@@ -72,39 +77,74 @@ impl SourcePlan {
             let bytes = usize::try_from(settings.max_record_bytes.0).unwrap_or(usize::MAX);
             kafka::ensure_topics(&config, &topics(settings), bytes, shutdown)?;
         }
-        let read = [
-            settings.spans_topic.as_str(),
-            settings.documents_topic.as_str(),
-        ];
-        let from_latest = settings.start_offsets == StartOffsets::Latest;
-        let positions =
-            kafka::find_partitions(&config, &read, from_latest, TOPIC_APPEARS_WITHIN, shutdown)?;
-        Ok((SourcePlan::Kafka { config, ask_every }, positions))
+        let read = topics_read(settings);
+        let found = kafka::find_partitions(&config, &read, TOPIC_APPEARS_WITHIN, shutdown)?;
+        if found.is_empty() {
+            tracing::warn!("no topic matches yet; they are looked for every discovery_interval");
+        }
+        let plan = SourcePlan::Kafka {
+            config,
+            ask_every,
+            ends: None,
+        };
+        Ok((plan, found))
     }
 
     fn find_recording(
         folder: &Path,
         records_per_epoch: usize,
-    ) -> anyhow::Result<(SourcePlan, Vec<Position>)> {
+    ) -> anyhow::Result<(SourcePlan, Vec<Found>)> {
         let recording = RecordingReader::open(folder)
             .with_context(|| format!("recording {}", folder.display()))?;
-        let mut positions = Vec::new();
+        let mut found = Vec::new();
         for partition in recording.partitions() {
-            positions.push(Position {
-                topic: partition.topic.to_string(),
-                topic_id: recording.topic_id(&partition.topic).to_owned(),
-                partition: partition.partition,
-                next_offset: recording.first_offset(partition)?,
+            found.push(Found {
+                earliest: Position {
+                    topic: partition.topic.to_string(),
+                    topic_id: recording.topic_id(&partition.topic).to_owned(),
+                    partition: partition.partition,
+                    next_offset: recording.first_offset(partition)?,
+                },
+                end_offset: recording.end_offset(partition)?,
             });
         }
-        positions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        found.sort_by(|a, b| {
+            let key = |found: &Found| (found.earliest.topic.clone(), found.earliest.partition);
+            key(a).cmp(&key(b))
+        });
         Ok((
             SourcePlan::Recording {
                 recording: Arc::new(recording),
                 records_per_epoch,
             },
-            positions,
+            found,
         ))
+    }
+
+    /// Makes it bounded: the ranges that it reads.
+    pub(super) fn bound(
+        &mut self,
+        found: &[Found],
+        bounds: &Bounds,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Vec<Range>> {
+        let SourcePlan::Kafka { config, ends, .. } = self else {
+            let reason = "--from-… and --until are for Kafka: a recording has its own end";
+            return Err(JobError::Refused(reason.to_owned()).into());
+        };
+        let ranges = kafka::find_ranges(config, found, bounds, shutdown)?;
+        let key = |range: &Range| (range.begin.topic.clone(), range.begin.partition);
+        let of = ranges.iter().map(|range| (key(range), range.end_offset));
+        *ends = Some(Arc::new(of.collect()));
+        Ok(ranges)
+    }
+
+    /// Whether it ends at offsets that are known.
+    pub(super) fn is_bounded(&self) -> bool {
+        match self {
+            SourcePlan::Kafka { ends, .. } => ends.is_some(),
+            SourcePlan::Recording { .. } => true,
+        }
     }
 
     pub(super) fn is_recording(&self) -> bool {
@@ -119,14 +159,25 @@ impl SourcePlan {
         on_away: impl Fn(Option<String>) + Send + 'static,
     ) -> OpenReader {
         match self.clone() {
-            SourcePlan::Kafka { config, ask_every } => Box::new(move |buffers, activator| {
+            SourcePlan::Kafka {
+                config,
+                ask_every,
+                ends,
+            } => Box::new(move |buffers, activator| {
                 // Activation fails only when the worker is gone, and then nobody needs waking.
                 let wake = move || {
                     let _ = activator.activate();
                 };
-                Ok(Box::new(KafkaReader::assign(
-                    config, buffers, ask_every, wake, on_away,
-                )?))
+                let reader = KafkaReader::assign(config, buffers, ask_every, wake, on_away)?;
+                let Some(ends) = ends else {
+                    return Ok(Box::new(reader));
+                };
+                let until = buffers.iter().map(|buffer| {
+                    let tp = &buffer.partition;
+                    let end = ends.get(&(tp.topic.to_string(), tp.partition));
+                    end.copied().unwrap_or(buffer.position)
+                });
+                Ok(Box::new(reader.until(until.collect())))
             }),
             SourcePlan::Recording {
                 recording,
@@ -146,29 +197,47 @@ fn topics(settings: &Settings) -> Vec<TopicSpec> {
         partitions,
         retention_days,
     };
-    vec![
-        topic(&settings.spans_topic, 6, Some(7)),
+    let read = topics_read(settings);
+    let mut topics: Vec<TopicSpec> = read.names().map(|name| topic(name, 6, Some(7))).collect();
+    topics.extend([
         topic("otlp_metrics", 3, Some(7)),
-        topic(&settings.documents_topic, 6, Some(7)),
         topic("agent.rules", 1, None),
         topic(&settings.alerts_topic, 3, Some(30)),
         topic(&settings.dead_letter_topic, 3, Some(30)),
-    ]
+    ]);
+    topics
 }
 
-/// The partitions of one worker: those of its sink shards, so that a shard's rows are built in one place.
+/// The topics that the job reads.
+pub(super) fn topics_read(settings: &Settings) -> TopicFilters {
+    let read = [&settings.spans_topic, &settings.documents_topic];
+    TopicFilters::new(
+        read.map(|topic| TopicFilter::of(topic)).into(),
+        vec![
+            settings.alerts_topic.clone(),
+            settings.dead_letter_topic.clone(),
+        ],
+    )
+}
+
+/// The worker that reads a partition: that of its sink shard, so that a shard's rows are built in one place.
+pub(super) fn owner_of(partition: i32, workers: usize, shards: u16) -> usize {
+    worker_of_shard(shard_of(partition, shards), shards, workers)
+}
+
+/// The partitions of one worker, from a slot on, but for those that are gone.
 pub(super) fn assigned(
     positions: &[Position],
-    worker: usize,
-    workers: usize,
+    from: usize,
+    (worker, workers): (usize, usize),
     shards: u16,
+    gone: &BTreeSet<u32>,
 ) -> (Vec<u32>, Vec<PartitionBuffer>) {
-    let owner = |partition: i32| {
-        usize::from(shard_of(partition, shards)) * workers / usize::from(shards.max(1))
-    };
     (0u32..)
         .zip(positions)
-        .filter(|(_, position)| owner(position.partition) == worker)
+        .skip(from)
+        .filter(|(_, position)| owner_of(position.partition, workers, shards) == worker)
+        .filter(|(slot, _)| !gone.contains(slot))
         .map(|(slot, position)| {
             let partition = TopicPartition {
                 topic: position.topic.as_str().into(),
@@ -179,12 +248,19 @@ pub(super) fn assigned(
         .unzip()
 }
 
-/// How many workers the settings ask for.
-pub(super) fn workers_of(settings: &Settings) -> usize {
+/// The partitions, each at its first offset.
+pub(super) fn earliest(found: &[Found]) -> Vec<Position> {
+    found.iter().map(|found| found.earliest.clone()).collect()
+}
+
+/// How many workers of each process the settings ask for.
+#[must_use]
+pub fn workers_of(settings: &Settings) -> usize {
     match settings.workers {
         0 => std::thread::available_parallelism()
             .map_or(1, usize::from)
-            .min(usize::from(settings.sink_shards)),
+            .min(usize::from(settings.sink_shards))
+            .div_ceil(usize::from(settings.processes)),
         workers => usize::from(workers),
     }
 }
@@ -212,7 +288,8 @@ mod tests {
             let mut owner_of_shard = std::collections::BTreeMap::new();
             let mut seen = 0;
             for worker in 0..workers {
-                let (slots, buffers) = assigned(&positions, worker, workers, 4);
+                let place = (worker, workers);
+                let (slots, buffers) = assigned(&positions, 0, place, 4, &BTreeSet::new());
                 seen += slots.len();
                 for buffer in buffers {
                     let shard = shard_of(buffer.partition.partition, 4);

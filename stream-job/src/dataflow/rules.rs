@@ -6,7 +6,7 @@ use chrono::FixedOffset;
 
 use super::admit::AdmitRules;
 use super::anomaly::AnomalyRules;
-use super::coordinator::{Cut, TimeRules};
+use super::coordinator::{CheckpointRule, Cut, TimeRules};
 use super::dedup::Horizons;
 use super::scan::ScanRules;
 use super::session::SessionRules;
@@ -15,6 +15,7 @@ use crate::decode::DecodeOptions;
 use crate::decode::document::DocumentOptions;
 use crate::decode::protobuf::WalkOptions;
 use crate::ops::settings::{Layers, Settings};
+use crate::source::TopicFilter;
 use crate::span::CleanSettings;
 use crate::span::validate::Limits;
 
@@ -23,6 +24,8 @@ use crate::span::validate::Limits;
 pub(super) struct Rules {
     pub admit: AdmitRules,
     pub dedup: Horizons,
+    /// How long a dead letter that was sent again is remembered, ms.
+    pub replay_memory_ms: i64,
     pub allowed_lateness_us: i64,
     pub max_keys_per_agent: usize,
     pub traces: TraceTimes,
@@ -42,23 +45,7 @@ pub(super) fn millis(duration: Duration) -> i64 {
 
 impl Rules {
     pub(super) fn of(settings: &Settings) -> Self {
-        let decode = DecodeOptions {
-            documents_topic: settings.documents_topic.clone(),
-            document: DocumentOptions {
-                agent: settings.document_agent.clone(),
-                time_zone: FixedOffset::east_opt(settings.document_offset_seconds())
-                    .unwrap_or(DocumentOptions::default().time_zone),
-            },
-            max_record_bytes: usize::try_from(settings.max_record_bytes.0).unwrap_or(usize::MAX),
-            walk: WalkOptions {
-                max_depth: settings.max_depth,
-                max_attributes: settings.max_attributes as usize,
-                max_events: settings.max_events as usize,
-                max_links: settings.max_links as usize,
-                max_event_attributes: settings.max_event_attributes as usize,
-                max_name_bytes: settings.max_name_bytes as usize,
-            },
-        };
+        let decode = decode_options(settings);
         let scan = ScanRules {
             decode,
             limits: Limits::default(),
@@ -82,6 +69,7 @@ impl Rules {
                 spans_us: micros(settings.dedup_horizon),
                 documents_us: micros(settings.dedup_horizon.max(settings.session_ttl)),
             },
+            replay_memory_ms: millis(settings.replay_memory),
             allowed_lateness_us,
             max_keys_per_agent: settings.max_keys_per_agent as usize,
             traces: TraceTimes {
@@ -106,6 +94,27 @@ impl Rules {
     }
 }
 
+/// How records are decoded.
+pub(crate) fn decode_options(settings: &Settings) -> DecodeOptions {
+    DecodeOptions {
+        documents_topic: TopicFilter::of(&settings.documents_topic),
+        document: DocumentOptions {
+            agent: settings.document_agent.clone(),
+            time_zone: FixedOffset::east_opt(settings.document_offset_seconds())
+                .unwrap_or(DocumentOptions::default().time_zone),
+        },
+        max_record_bytes: usize::try_from(settings.max_record_bytes.0).unwrap_or(usize::MAX),
+        walk: WalkOptions {
+            max_depth: settings.max_depth,
+            max_attributes: settings.max_attributes as usize,
+            max_events: settings.max_events as usize,
+            max_links: settings.max_links as usize,
+            max_event_attributes: settings.max_event_attributes as usize,
+            max_name_bytes: settings.max_name_bytes as usize,
+        },
+    }
+}
+
 /// When epochs are cut: recordings by record counts, Kafka by the clock.
 pub(super) fn cut_of(settings: &Settings, is_recording: bool) -> Cut {
     let (epoch_ms, block_ms) = (
@@ -121,10 +130,21 @@ pub(super) fn cut_of(settings: &Settings, is_recording: bool) -> Cut {
     }
 }
 
+/// When checkpoints are taken: while a recording is read, after as many epochs as there would be in the interval.
+pub(super) fn checkpoint_rule(settings: &Settings, is_recording: bool) -> CheckpointRule {
+    let interval_ms = millis(settings.checkpoint_interval);
+    if !is_recording {
+        return CheckpointRule::Interval(interval_ms);
+    }
+    let epochs = interval_ms / millis(settings.epoch_interval).max(1);
+    CheckpointRule::Epochs(u64::try_from(epochs).unwrap_or(1).max(1))
+}
+
 /// The rules of the watermark.
 pub(super) fn time_rules(settings: &Settings) -> TimeRules {
     TimeRules {
         max_out_of_orderness_us: micros(settings.max_out_of_orderness),
         idle_timeout_us: micros(settings.idle_timeout),
+        max_watermark_drift_us: micros(settings.max_watermark_drift),
     }
 }

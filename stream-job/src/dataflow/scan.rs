@@ -13,6 +13,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::dedup::{Candidate, minute_of};
 use super::epochs::{Epoch, EpochTable, least_time};
+use super::replays::{Claim, replayed_letter};
 use super::source::{EventTimes, PartitionBatch};
 use crate::decode::protobuf::Walker;
 use crate::decode::{DecodeOptions, Encoding, RecordError, span_bytes};
@@ -63,18 +64,20 @@ struct Scanner {
 }
 
 impl Scanner {
-    /// Scans a batch; returns it with the candidates for deduplication and the largest event time that may move the watermark.
+    /// Scans a batch; returns it with the candidates for deduplication, the records that stand for dead letters, and the
+    /// largest event time that may move the watermark.
     fn scan(
         &mut self,
         batch: PartitionBatch,
         wall_ms: i64,
-    ) -> (ScannedBatch, Vec<Candidate>, Option<i64>) {
+    ) -> (ScannedBatch, Vec<Candidate>, Vec<Claim>, Option<i64>) {
         let mut scanned = ScannedBatch {
             records: Vec::with_capacity(batch.records.len()),
             fingerprints: Vec::new(),
             batch,
         };
         let mut candidates = Vec::new();
+        let mut claims = Vec::new();
         let mut max_event_us = None;
         let latest_us = wall_ms
             .saturating_mul(1_000)
@@ -126,6 +129,14 @@ impl Scanner {
             let (error, spans, transcoded) = match walked {
                 Ok((spans, transcoded)) => {
                     max_event_us = max_event_us.max(record_max_us);
+                    let has_valid = scanned.fingerprints.len() > first_fingerprint;
+                    let letter = replayed_letter(record.headers()).filter(|_| has_valid);
+                    claims.extend(letter.map(|letter| Claim {
+                        slot: scanned.batch.slot,
+                        record: at,
+                        worker: self.worker,
+                        letter,
+                    }));
                     (None, spans, transcoded)
                 }
                 Err(error) => {
@@ -142,20 +153,27 @@ impl Scanner {
                 first_fingerprint,
             });
         }
-        (scanned, candidates, max_event_us)
+        (scanned, candidates, claims, max_event_us)
     }
 }
 
-/// Builds pass 1: scanned batches stay on their worker, candidates go to the owners of their fingerprints.
+/// What pass 1 sends on.
+pub(super) struct Scanned<'scope> {
+    /// The batches, on the worker that read them.
+    pub batches: StreamVec<'scope, Epoch, Rc<ScannedBatch>>,
+    /// The spans that ask whether they are the first of their kind.
+    pub candidates: StreamVec<'scope, Epoch, Candidate>,
+    /// The records that stand for dead letters.
+    pub claims: StreamVec<'scope, Epoch, Claim>,
+}
+
+/// Builds pass 1: scanned batches stay on their worker, candidates and claims go to the owners of what they ask for.
 pub(super) fn scan<'scope>(
     batches: StreamVec<'scope, Epoch, PartitionBatch>,
     epochs: EpochTable,
     rules: ScanRules,
     event_times: EventTimes,
-) -> (
-    StreamVec<'scope, Epoch, Rc<ScannedBatch>>,
-    StreamVec<'scope, Epoch, Candidate>,
-) {
+) -> Scanned<'scope> {
     let scope = batches.scope();
     #[allow(clippy::cast_possible_truncation)]
     let worker = scope.index() as u32;
@@ -164,34 +182,46 @@ pub(super) fn scan<'scope>(
         rules,
         worker,
     };
+    let busy = epochs.busy("scan");
     let mut builder = OperatorBuilder::new("scan".to_owned(), scope);
     let mut input = builder.new_input(batches, Pipeline);
     let (scanned_out, scanned_stream) = builder.new_output();
     let (candidates_out, candidates_stream) = builder.new_output();
+    let (claims_out, claims_stream) = builder.new_output();
     let mut scanned_out =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Rc<ScannedBatch>>>>::from(scanned_out);
     let mut candidates_out =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Candidate>>>::from(candidates_out);
+    let mut claims_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Claim>>>::from(claims_out);
     builder.build(move |_| {
         move |_frontiers| {
             let mut scanned_out = scanned_out.activate();
             let mut candidates_out = candidates_out.activate();
+            let mut claims_out = claims_out.activate();
             input.for_each(|cap, batches| {
+                let _busy = busy.time();
                 let epoch = least_time(cap.stamp().least());
                 let Some(record) = epochs.get(epoch) else {
                     unreachable!("a record is known before its data")
                 };
                 for batch in batches.drain(..) {
                     let slot = batch.slot as usize;
-                    let (scanned, mut candidates, max_event_us) =
+                    let (scanned, mut candidates, mut claims, max_event_us) =
                         scanner.scan(batch, record.wall_ms);
                     let seen = &mut event_times.borrow_mut()[slot];
                     *seen = (*seen).max(max_event_us);
                     scanned_out.session(&cap).give(Rc::new(scanned));
                     candidates_out.session(&cap).give_container(&mut candidates);
+                    if !claims.is_empty() {
+                        claims_out.session(&cap).give_container(&mut claims);
+                    }
                 }
             });
         }
     });
-    (scanned_stream, candidates_stream)
+    Scanned {
+        batches: scanned_stream,
+        candidates: candidates_stream,
+        claims: claims_stream,
+    }
 }

@@ -5,14 +5,23 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::epochs::Epoch;
-use super::trace::{
-    SessionKey, SessionSource, ToolCall, Totals, TraceId, TraceSummary, TraceUpdate, longest_run,
-};
+use super::trace::TraceUpdate;
+use super::trace_summary::{SessionKey, SessionSource, ToolCall, Totals, TraceId, TraceSummary};
 use crate::checkpoint::record::EpochRecord;
+use crate::checkpoint::state::Changes;
+
+#[path = "session_parts.rs"]
+mod parts;
+#[path = "session_saved.rs"]
+mod saved;
+
+use parts::{Held, loop_of, state_of, summarize};
+pub use saved::group_of_session;
 
 /// What happens to a session: one of its traces changed or left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,13 +54,10 @@ impl SessionChange {
             Some(Arc::clone(&update.summary)),
         )))
     }
+}
 
-    /// Which worker owns the session.
-    #[must_use]
-    pub fn owner(&self) -> u64 {
-        xxh3_64(self.session.session_id.as_bytes())
-            ^ xxh3_64(self.session.namespace.as_bytes()).rotate_left(1)
-    }
+fn owner_hash(session: &SessionKey) -> u64 {
+    xxh3_64(session.session_id.as_bytes()) ^ xxh3_64(session.namespace.as_bytes()).rotate_left(1)
 }
 
 /// Where a session stands.
@@ -163,7 +169,7 @@ pub struct SessionRules {
 }
 
 /// A loop that was told.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Told {
     opened_us: i64,
     calls: usize,
@@ -171,7 +177,7 @@ struct Told {
 
 struct Tracked {
     segment: Epoch,
-    traces: BTreeMap<(TraceId, Epoch), Arc<TraceSummary>>,
+    traces: Held,
     /// The state that its row shows, once it has one.
     shown: Option<SessionState>,
     /// The latest end that its row shows, µs since 1970.
@@ -180,30 +186,6 @@ struct Tracked {
     next_look_us: i64,
     /// The loops that were told, by tool and hash of the arguments.
     loops: BTreeMap<(String, u64), Told>,
-}
-
-impl Tracked {
-    fn last_us(&self) -> i64 {
-        let ends = self.traces.values().map(|part| part.last_us);
-        ends.max().unwrap_or(i64::MIN)
-    }
-
-    fn state(&self, rules: &SessionRules, watermark_us: i64) -> SessionState {
-        let roots = || {
-            self.traces
-                .iter()
-                .filter_map(|((trace_id, _), part)| Some((trace_id, part.root.as_ref()?)))
-        };
-        // A later segment of a trace has no root of its own.
-        let rooted: BTreeSet<_> = roots().map(|(trace_id, _)| trace_id).collect();
-        let is_whole = (self.traces.keys()).all(|(trace_id, _)| rooted.contains(trace_id));
-        match roots().map(|(_, root)| root).max() {
-            Some(root) if is_whole && root.failed => SessionState::Failed,
-            Some(_) if is_whole => SessionState::Done,
-            _ if rules.idles_us(self.last_us()) <= watermark_us => SessionState::Idle,
-            _ => SessionState::Open,
-        }
-    }
 }
 
 impl SessionRules {
@@ -222,10 +204,13 @@ impl SessionRules {
 pub struct Sessions {
     rules: SessionRules,
     watermark_us: i64,
-    sessions: BTreeMap<SessionKey, Tracked>,
-    changed: BTreeSet<SessionKey>,
+    sessions: HashMap<Arc<SessionKey>, Tracked>,
+    /// Those whose traces are open: they changed since the last block.
+    changed: Vec<Arc<SessionKey>>,
     /// When to look at a session again.
-    timers: BinaryHeap<Reverse<(i64, SessionKey)>>,
+    timers: BinaryHeap<Reverse<(i64, Arc<SessionKey>)>>,
+    /// Sessions that changed or went since the last checkpoint.
+    changes: Changes<Arc<SessionKey>>,
 }
 
 impl Sessions {
@@ -235,9 +220,10 @@ impl Sessions {
         Self {
             rules,
             watermark_us: i64::MIN,
-            sessions: BTreeMap::new(),
-            changed: BTreeSet::new(),
+            sessions: HashMap::new(),
+            changed: Vec::new(),
             timers: BinaryHeap::new(),
+            changes: Changes::default(),
         }
     }
 
@@ -254,26 +240,41 @@ impl Sessions {
         if !expired.is_empty() {
             // The trace of a change is alive. What it says next must replace what it says now, not come beside it.
             let woken: BTreeSet<_> = changes.iter().map(|change| &change.session).collect();
-            expired.retain(|session| !woken.contains(session));
+            expired.retain(|session| !woken.contains(&**session));
         }
         for change in changes {
             self.take(record.epoch, change);
+        }
+        if record.tells_all {
+            self.tell_all();
         }
         if !record.dws_block_ends {
             return Vec::new();
         }
         let mut out = Vec::new();
-        for session in std::mem::take(&mut self.changed) {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        for session in changed {
             self.put_out(session, &mut out);
         }
         for session in expired {
-            let over =
-                |tracked: &Tracked| self.rules.ends_us(tracked.last_us()) <= self.watermark_us;
+            let over = |tracked: &Tracked| {
+                self.rules.ends_us(tracked.traces.last_us()) <= self.watermark_us
+            };
             if self.sessions.get(&session).is_some_and(over) {
                 self.sessions.remove(&session);
+                self.changes.note(session);
             }
         }
         out
+    }
+
+    /// Has every session, and every loop that it still has, told of again.
+    fn tell_all(&mut self) {
+        self.changed.extend(self.sessions.keys().cloned());
+        for tracked in self.sessions.values_mut() {
+            tracked.loops.values_mut().for_each(|told| told.calls = 0);
+        }
     }
 
     fn take(&mut self, epoch: Epoch, change: SessionChange) {
@@ -284,33 +285,32 @@ impl Sessions {
             summary,
         } = change;
         let part = (trace_id, trace_segment);
-        match summary {
-            Some(summary) => {
-                let tracked = self
-                    .sessions
-                    .entry(session.clone())
-                    .or_insert_with(|| Tracked {
-                        segment: epoch,
-                        traces: BTreeMap::new(),
-                        shown: None,
-                        shown_last_us: 0,
-                        next_look_us: i64::MAX,
-                        loops: BTreeMap::new(),
-                    });
-                tracked.traces.insert(part, summary);
-            }
-            None => {
-                let Some(tracked) = self.sessions.get_mut(&session) else {
-                    return;
-                };
-                tracked.traces.remove(&part);
-            }
+        if summary.is_some() && !self.sessions.contains_key(&session) {
+            let new = Tracked {
+                segment: epoch,
+                traces: Held::default(),
+                shown: None,
+                shown_last_us: 0,
+                next_look_us: i64::MAX,
+                loops: BTreeMap::new(),
+            };
+            self.sessions.insert(Arc::new(session.clone()), new);
         }
-        self.changed.insert(session);
+        let Some((key, tracked)) = self.sessions.get_key_value_mut(&session) else {
+            return;
+        };
+        if tracked.traces.is_packed() {
+            self.changed.push(Arc::clone(key));
+        }
+        let parts = tracked.traces.open();
+        match summary {
+            Some(summary) => parts.insert(part, summary),
+            None => parts.remove(&part),
+        };
     }
 
     /// Fires the timers up to the watermark; returns the sessions whose time is over.
-    fn advance(&mut self) -> Vec<SessionKey> {
+    fn advance(&mut self) -> Vec<Arc<SessionKey>> {
         let mut expired = Vec::new();
         let mut again = Vec::new();
         while let Some(next) = self.timers.peek_mut() {
@@ -325,11 +325,13 @@ impl Sessions {
             else {
                 continue;
             };
-            let last_us = tracked.last_us();
+            let last_us = tracked.traces.last_us();
             tracked.next_look_us = self.rules.idles_us(last_us);
             if tracked.next_look_us <= self.watermark_us {
-                if tracked.shown != Some(tracked.state(&self.rules, self.watermark_us)) {
-                    self.changed.insert(session.clone());
+                let state = state_of(&tracked.traces.read(), &self.rules, self.watermark_us);
+                if tracked.shown != Some(state) && tracked.traces.is_packed() {
+                    tracked.traces.open();
+                    self.changed.push(session.clone());
                 }
                 tracked.next_look_us = self.rules.ends_us(last_us);
                 if tracked.next_look_us <= self.watermark_us {
@@ -343,34 +345,37 @@ impl Sessions {
         expired
     }
 
-    fn put_out(&mut self, session: SessionKey, out: &mut Vec<SessionOut>) {
+    fn put_out(&mut self, session: Arc<SessionKey>, out: &mut Vec<SessionOut>) {
+        self.changes.note(session.clone());
         let Some(tracked) = self.sessions.get_mut(&session) else {
             return;
         };
-        if tracked.traces.is_empty() {
+        let parts = tracked.traces.open();
+        if parts.is_empty() {
             let (segment, shown, last_us) = (tracked.segment, tracked.shown, tracked.shown_last_us);
             self.sessions.remove(&session);
             if shown.is_some() {
                 out.push(SessionOut::Gone {
-                    session,
+                    session: (*session).clone(),
                     segment,
                     last_us,
                 });
             }
             return;
         }
-        let state = tracked.state(&self.rules, self.watermark_us);
+        let state = state_of(parts, &self.rules, self.watermark_us);
+        let found = loop_of(parts);
+        let max_repeat = found.calls.len();
+        let is_loop = max_repeat >= self.rules.loop_min_repeats as usize;
+        let summary = summarize(&session, tracked.segment, parts, state, max_repeat, is_loop);
+        tracked.traces.pack();
         tracked.shown = Some(state);
-        tracked.shown_last_us = tracked.last_us();
-        let idles_us = self.rules.idles_us(tracked.last_us());
+        tracked.shown_last_us = summary.last_us;
+        let idles_us = self.rules.idles_us(summary.last_us);
         if idles_us < tracked.next_look_us {
             tracked.next_look_us = idles_us;
             self.timers.push(Reverse((idles_us, session.clone())));
         }
-        let found = loop_of(tracked);
-        let max_repeat = found.calls.len();
-        let is_loop = max_repeat >= self.rules.loop_min_repeats as usize;
-        let summary = summarize(&session, tracked, state, max_repeat, is_loop);
         if is_loop && let Some(first) = found.calls.first() {
             let kind = (first.tool_name.clone(), first.args_hash);
             let before = tracked.loops.get(&kind).copied();
@@ -382,7 +387,7 @@ impl Sessions {
                 };
                 tracked.loops.insert(kind, told);
                 out.push(SessionOut::Loop {
-                    session,
+                    session: (*session).clone(),
                     agent: summary.agent.clone(),
                     found,
                     opened_us,
@@ -403,75 +408,6 @@ impl Sessions {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
-    }
-}
-
-fn loop_of(tracked: &Tracked) -> Loop {
-    let mut calls: Vec<(&ToolCall, TraceId)> = tracked
-        .traces
-        .iter()
-        .flat_map(|((trace_id, _), summary)| summary.calls.iter().map(|call| (call, *trace_id)))
-        .collect();
-    calls.sort_unstable();
-    let run = longest_run(calls.iter().map(|(call, _)| *call));
-    let first = run.first().copied();
-    let trace_id = calls
-        .iter()
-        .find(|(call, _)| Some(*call) == first)
-        .map_or(0, |(_, trace_id)| *trace_id);
-    Loop {
-        calls: run.into_iter().cloned().collect(),
-        trace_id,
-    }
-}
-
-fn summarize(
-    session: &SessionKey,
-    tracked: &Tracked,
-    state: SessionState,
-    max_repeat: usize,
-    is_loop: bool,
-) -> SessionSummary {
-    let parts = || tracked.traces.values();
-    let mut totals = Totals::default();
-    parts().for_each(|part| totals.merge(&part.totals));
-    let first_us = parts().map(|part| part.first_us).min().unwrap_or_default();
-    let first_root = parts().filter_map(|part| part.root.as_ref()).min();
-    let earliest = parts().min_by_key(|part| (part.first_us, &part.agent));
-    let agent = first_root
-        .map(|root| &root.agent)
-        .or(earliest.map(|part| &part.agent));
-    let agents: BTreeSet<&String> = parts().flat_map(|part| &part.agents).collect();
-    let user = parts().filter_map(|part| part.user_id.as_ref()).min();
-    let ids: BTreeSet<TraceId> = tracked
-        .traces
-        .keys()
-        .map(|(trace_id, _)| *trace_id)
-        .collect();
-    let has_orphans = parts().any(|part| part.orphans > 0);
-    let flags = [(is_loop, "loop"), (has_orphans, "orphans")];
-    SessionSummary {
-        session: session.clone(),
-        segment: tracked.segment,
-        source: parts()
-            .map(|part| part.session_source)
-            .min()
-            .unwrap_or(SessionSource::Trace),
-        agent: agent.cloned().unwrap_or_default(),
-        agents: agents.into_iter().cloned().collect(),
-        user_id: user.map(|(_, user)| user.clone()).unwrap_or_default(),
-        first_us,
-        last_us: tracked.last_us(),
-        state,
-        traces: ids.len() as u64,
-        turns: parts().map(|part| part.turns).sum(),
-        totals,
-        max_repeat: u32::try_from(max_repeat).unwrap_or(u32::MAX),
-        flags: flags
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, flag)| (*flag).to_owned())
-            .collect(),
     }
 }
 

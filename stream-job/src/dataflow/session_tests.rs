@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+use super::parts::{Parts, last_us, pack, unpack};
 use super::*;
 use crate::dataflow::fixtures::{MINUTE_US, SECOND_US, record, record_within_block};
-use crate::dataflow::trace::Root;
+use crate::dataflow::trace_summary::Root;
 
 #[path = "session_loop_tests.rs"]
 mod loops;
@@ -382,4 +383,29 @@ fn a_traces_update_leaves_one_session_and_joins_the_other() {
         ..update
     };
     assert_eq!(SessionChange::of(&stays).count(), 1);
+}
+
+#[test]
+fn what_traces_say_comes_back_from_its_small_form() {
+    let parts = Parts::from([
+        ((TraceId::MAX, 9), Arc::new(rooted(-1, 7, true))),
+        (
+            (7, 3),
+            Arc::new(TraceSummary {
+                user_id: Some(((5, 6), "user".to_owned())),
+                session_source: SessionSource::Conversation,
+                orphans: 3,
+                calls: vec![ToolCall {
+                    place: (-5, 6),
+                    end_us: i64::MIN,
+                    tool_name: "search".to_owned(),
+                    args_hash: u64::MAX,
+                }],
+                ..summary(i64::MIN / 2_000_000, 7)
+            }),
+        ),
+    ]);
+    assert_eq!(unpack(&pack(&parts)), parts);
+    assert_eq!(Held::Packed(pack(&parts)).last_us(), last_us(&parts));
+    assert_eq!(unpack(&pack(&Parts::new())), Parts::new());
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::generic::operator::source;
@@ -11,11 +11,17 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::scheduling::Activator;
 use timely::scheduling::activate::SyncActivator;
 
+use super::align;
 use super::control::{ControlLink, Told};
 use super::coordinator::{PartitionReport, Report};
 use super::epochs::{Epoch, EpochTable};
 use super::fatal::Fatal;
-use crate::checkpoint::record::EpochRecord;
+use super::missing::Missing;
+use crate::checkpoint::manifest::StateRef;
+use crate::checkpoint::record::{EpochRecord, Position};
+use crate::ops::failpoint;
+use crate::ops::metrics::Seconds;
+use crate::ops::settings::OnDataLoss;
 use crate::source::buffer::{Batch, PartitionBuffer};
 use crate::source::{Reader, TopicPartition, wall_ms};
 
@@ -25,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The records of one partition in one epoch.
 #[derive(Clone, Debug)]
 pub(super) struct PartitionBatch {
-    /// Index of the partition in the job's sorted list.
+    /// The partition's slot: its index in a record's positions.
     pub slot: u32,
     /// The partition.
     pub partition: TopicPartition,
@@ -40,6 +46,9 @@ pub(super) type EventTimes = Rc<std::cell::RefCell<Vec<Option<i64>>>>;
 pub(super) type OpenReader =
     Box<dyn FnOnce(&[PartitionBuffer], SyncActivator) -> anyhow::Result<Box<dyn Reader>>>;
 
+/// The slots of a worker, and their buffers, among the positions from a slot on.
+pub(super) type Appended = Box<dyn Fn(&[Position], usize) -> (Vec<u32>, Vec<PartitionBuffer>)>;
+
 /// Is told something of a partition.
 pub(super) type OnPartition<T> = Box<dyn Fn(&TopicPartition, &T)>;
 
@@ -51,18 +60,30 @@ pub(super) struct SourceParts {
     pub first_epoch: Epoch,
     /// Makes the reader; is given what wakes the operator.
     pub open: OpenReader,
-    /// Index of each buffer's partition in the job's list.
+    /// The slot of each buffer's partition.
     pub slots: Vec<u32>,
+    /// How many slots the job has; of those that come, the ones that are this worker's.
+    pub known_slots: usize,
+    /// Makes this worker's buffers for the slots of a record from the given one on.
+    pub appended: Appended,
+    /// What happens when records are gone before they were read.
+    pub on_data_loss: OnDataLoss,
     /// This worker's partitions.
     pub buffers: Vec<PartitionBuffer>,
     /// How many bytes to hold before an epoch is asked for.
     pub budget_bytes: usize,
     /// A partition is idle when it has been silent, and confirmed to be at its end, for this long.
     pub idle_timeout_ms: i64,
+    /// How far a partition may be ahead of the slowest, µs; 0 aligns nothing.
+    pub max_watermark_drift_us: i64,
     /// Event times seen by the scan.
     pub event_times: EventTimes,
+    /// Tells the newest state file that this worker has written.
+    pub saved: Box<dyn Fn() -> Option<StateRef>>,
     /// Called with the records of a partition that an epoch releases.
     pub on_read: OnPartition<Batch>,
+    /// Called with whether a partition waits for the others, when that changes.
+    pub on_paused: OnPartition<bool>,
     /// Called with the lag of a partition in records, at most once a second.
     pub on_lag: OnPartition<i64>,
 }
@@ -82,6 +103,8 @@ pub(super) fn build<'scope>(
             let activator = scope.activator_for(Rc::clone(&info.address));
             link.listen(scope.activator_for(Rc::clone(&info.address)));
             let wake = scope.worker().sync_activator_for(info.address.to_vec());
+            let (busy, blocked) = (epochs.busy("source"), epochs.blocked("source"));
+            let mut blocked_since = None;
             let mut polling = match Polling::open(parts, wake, link, epochs, activator) {
                 Ok(polling) => Some(polling),
                 Err(error) => {
@@ -94,6 +117,8 @@ pub(super) fn build<'scope>(
                 let (Some(worker), Some(at)) = (&mut polling, &mut cap) else {
                     return;
                 };
+                let _busy = busy.time();
+                note_blocked(&mut blocked_since, worker.is_blocked(), &blocked);
                 if let Err(error) = worker.poll() {
                     fatal.raise(error);
                     (polling, cap) = (None, None);
@@ -104,6 +129,7 @@ pub(super) fn build<'scope>(
                     output.session(&*at).give_container(&mut batches);
                     at.downgrade(&(record.epoch + 1));
                 }
+                note_blocked(&mut blocked_since, worker.is_blocked(), &blocked);
                 worker.report();
                 if worker.is_done() {
                     worker.link.close();
@@ -116,6 +142,21 @@ pub(super) fn build<'scope>(
     )
 }
 
+/// Adds the time since it was blocked at the last look.
+fn note_blocked(since: &mut Option<Instant>, is_blocked: bool, sum: &Seconds) {
+    let now = Instant::now();
+    if let Some(since) = since.take() {
+        sum.add(now - since);
+    }
+    *since = is_blocked.then_some(now);
+}
+
+/// Up to where a record reads a slot; one that it does not have yet is not read.
+fn target(record: &EpochRecord, slot: u32) -> i64 {
+    let position = record.positions.get(slot as usize);
+    position.map_or(0, |position| position.next_offset)
+}
+
 struct Polling {
     reader: Box<dyn Reader>,
     parts: SourceParts,
@@ -123,11 +164,17 @@ struct Polling {
     epochs: EpochTable,
     activator: Activator,
     pending: VecDeque<Arc<EpochRecord>>,
+    /// What is read now is in no record of the log yet.
+    live: bool,
     stop: bool,
     full: bool,
     released: Epoch,
     /// When each partition last moved its event time, or started.
     spoke_ms: Vec<(Option<i64>, i64)>,
+    /// Which of the job's partitions are too far ahead of the others, as of the newest record.
+    ahead: Vec<bool>,
+    /// Offsets that were gone, by partition, and that no released epoch has gone beyond.
+    gaps: Vec<Vec<(i64, i64)>>,
     reported: Option<Report>,
     lag_told_ms: i64,
 }
@@ -147,6 +194,7 @@ impl Polling {
         let reader = open(&parts.buffers, wake)?;
         let released = parts.first_epoch.saturating_sub(1);
         let spoke_ms = vec![(None, wall_ms()); parts.buffers.len()];
+        let gaps = vec![Vec::new(); parts.buffers.len()];
         activator.activate();
         Ok(Self {
             reader,
@@ -155,10 +203,13 @@ impl Polling {
             epochs,
             activator,
             pending: VecDeque::new(),
+            live: false,
             stop: false,
             full: false,
             released,
             spoke_ms,
+            ahead: Vec::new(),
+            gaps,
             reported: None,
             lag_told_ms: 0,
         })
@@ -167,21 +218,115 @@ impl Polling {
     fn poll(&mut self) -> anyhow::Result<()> {
         while let Some(told) = self.link.receive() {
             match told {
-                Told::Epoch(record) => self.pending.push_back(record),
+                Told::Epoch(record) => {
+                    self.ahead = align::paused(&record, self.parts.max_watermark_drift_us);
+                    self.append(&record)?;
+                    self.pending.push_back(record);
+                }
+                Told::Live => self.live = true,
+                Told::Checkpointed(_) => {}
                 Told::Stop => self.stop = true,
             }
         }
+        self.pause();
         let polled = self
             .reader
             .poll(&mut self.parts.buffers, self.parts.budget_bytes)?;
         self.full = polled.full;
+        for at in 0..self.parts.buffers.len() {
+            if self.parts.buffers[at].missing {
+                self.pass_gap(at)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Takes on the partitions that a record has and those before it had not.
+    fn append(&mut self, record: &EpochRecord) -> anyhow::Result<()> {
+        let from = self.parts.known_slots;
+        if record.positions.len() <= from {
+            return Ok(());
+        }
+        self.parts.known_slots = record.positions.len();
+        let mut event_times = self.parts.event_times.borrow_mut();
+        event_times.resize(record.positions.len(), None);
+        drop(event_times);
+        let (slots, buffers) = (self.parts.appended)(&record.positions, from);
+        for buffer in &buffers {
+            let tp = &buffer.partition;
+            tracing::info!(
+                "{}/{} is new: it is read from offset {} on",
+                tp.topic,
+                tp.partition,
+                buffer.position
+            );
+            self.spoke_ms.push((None, wall_ms()));
+            self.gaps.push(Vec::new());
+        }
+        self.reader.add(&buffers)?;
+        self.parts.slots.extend(slots);
+        self.parts.buffers.extend(buffers);
+        Ok(())
+    }
+
+    /// Decides what becomes of a partition whose next record is gone.
+    fn pass_gap(&mut self, at: usize) -> anyhow::Result<()> {
+        let slot = self.parts.slots[at];
+        let buffer = &mut self.parts.buffers[at];
+        let wanted = self.pending.back().map_or(0, |record| target(record, slot));
+        let mut logged = self.pending.iter().flat_map(|record| &record.gaps);
+        if let Some(gap) = logged.find(|gap| gap.slot == slot && gap.from == buffer.position) {
+            return self.reader.skip_to(at, buffer, gap.to);
+        }
+        let (first, end) = match self.reader.available(buffer) {
+            Ok(offsets) => offsets,
+            Err(error) => {
+                tracing::warn!("{error:#}; asked again");
+                return Ok(());
+            }
+        };
+        let missing = Missing {
+            partition: &buffer.partition,
+            wanted: buffer.position,
+            first,
+            end,
+        };
+        if buffer.position < wanted {
+            return Err(missing.needed_by_replay());
+        }
+        if !self.live {
+            // A record of the log that says what happened here may still be on its way.
+            return Ok(());
+        }
+        if first <= buffer.position {
+            return Err(missing.cut_at_the_end());
+        }
+        if self.parts.on_data_loss == OnDataLoss::Stop {
+            return Err(missing.not_read());
+        }
+        tracing::error!("{}", missing.skipped());
+        self.gaps[at].push((buffer.position, first));
+        self.reader.skip_to(at, buffer, first)
+    }
+
+    /// Pauses the partitions that are too far ahead. What a record of the log wants is read all the same.
+    fn pause(&mut self) {
+        let newest = self.pending.back();
+        for (&slot, buffer) in self.parts.slots.iter().zip(&mut self.parts.buffers) {
+            let wanted = newest.map_or(0, |record| target(record, slot));
+            let is_ahead = self.ahead.get(slot as usize) == Some(&true);
+            let paused = is_ahead && buffer.position >= wanted;
+            if buffer.paused != paused {
+                buffer.paused = paused;
+                (self.parts.on_paused)(&buffer.partition, &paused);
+            }
+        }
     }
 
     /// The next epoch whose records of this worker's partitions have all been read.
     fn release(&mut self) -> Option<(Arc<EpochRecord>, Vec<PartitionBatch>)> {
         let record = self.pending.front()?.clone();
-        let target = |slot: u32| record.positions[slot as usize].next_offset;
+        let target = |slot: u32| target(&record, slot);
         let mine = || self.parts.slots.iter().copied().zip(&self.parts.buffers);
         if mine().any(|(slot, buffer)| buffer.position < target(slot)) {
             if self.full {
@@ -195,6 +340,9 @@ impl Polling {
         self.pending.pop_front();
         let targets: Vec<i64> = self.parts.slots.iter().map(|&slot| target(slot)).collect();
         let mut batches = Vec::new();
+        for (gaps, &target) in self.gaps.iter_mut().zip(&targets) {
+            gaps.retain(|gap| gap.0 >= target);
+        }
         for ((&slot, buffer), target) in self
             .parts
             .slots
@@ -214,6 +362,7 @@ impl Polling {
         }
         self.epochs.push(record.clone());
         self.released = record.epoch;
+        failpoint::hit("released");
         if self.full {
             self.full = false;
             self.activator.activate();
@@ -231,6 +380,7 @@ impl Polling {
             released: self.released,
             full: self.full,
             partitions,
+            saved: (self.parts.saved)(),
         };
         self.tell_lag(now_ms);
         if self.reported.as_ref() != Some(&report) {
@@ -256,8 +406,9 @@ impl Polling {
             slot,
             position: buffer.position,
             max_event_us,
-            idle: confirmed && buffer.records() == 0 && !recently(*spoke_ms),
+            idle: confirmed && !buffer.paused && buffer.records() == 0 && !recently(*spoke_ms),
             ended: self.reader.has_ended(at, buffer),
+            gaps: self.gaps[at].clone(),
         }
     }
 
@@ -273,6 +424,11 @@ impl Polling {
                 (self.parts.on_lag)(&buffer.partition, &unread.saturating_add(held));
             }
         }
+    }
+
+    /// Whether it holds all that it may, and no epoch has come to release it with.
+    fn is_blocked(&self) -> bool {
+        self.full && self.pending.is_empty()
     }
 
     fn is_done(&self) -> bool {

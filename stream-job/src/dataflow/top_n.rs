@@ -1,22 +1,29 @@
 //! Top lists per agent and minute: slowest steps, dearest steps, most frequent errors.
 //!
-//! Each worker keeps the top of what it has read itself, and tells only what enters and leaves that list; differential
-//! dataflow merges the workers' lists and says which ranks change. Error counts are the multiplicities of a collection.
+//! The owner of an agent keeps the top of each of its lists, and tells only what enters and leaves; differential dataflow
+//! says which ranks change by that. Error counts are the multiplicities of a collection.
 //! Whole turns and chains are left out: they hold the steps that are meant to be seen, and would always be first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use differential_dataflow::AsCollection;
+use differential_dataflow::consolidation::consolidate;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
 use super::epochs::{Epoch, EpochTable, PerEpoch};
-use super::window::{MINUTE_S, window_start_s};
+use super::keeper::Keeper;
+use super::window::{MINUTE_S, group_of_agent, window_start_s};
+use super::windowing::{Lifecycle, Stage};
 use crate::checkpoint::record::EpochRecord;
+use crate::checkpoint::state::{Changes, owner};
 use crate::span::clean::{CleanSpan, Status, StepType};
+
+#[path = "top_n_saved.rs"]
+mod saved;
 
 /// Which list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -138,6 +145,13 @@ pub enum TopPartial {
     Error(TopKey, ErrorKind, u64),
 }
 
+impl TopPartial {
+    fn group(&self) -> u16 {
+        let (TopPartial::Span(key, _) | TopPartial::Error(key, ..)) = self;
+        group_of_agent(&key.agent)
+    }
+}
+
 /// The top of one epoch on one worker.
 pub struct PreTop {
     n: usize,
@@ -247,11 +261,13 @@ fn error_kind(span: &CleanSpan<'_>) -> ErrorKind {
 type Update<D> = (D, Epoch, isize);
 
 /// The lists of one worker: what is in them, and so what has to be taken back when a window is over.
-struct LocalTop {
+pub(super) struct LocalTop {
     n: usize,
     allowed_lateness_us: i64,
     spans: BTreeMap<TopKey, BTreeSet<Ranked>>,
     errors: BTreeMap<TopKey, BTreeMap<ErrorKind, isize>>,
+    /// Lists that changed or went since the last checkpoint.
+    changes: Changes<TopKey>,
 }
 
 /// What goes into the collections: spans ranked already, errors to be counted.
@@ -262,11 +278,26 @@ enum Input {
 }
 
 impl LocalTop {
+    /// All that is held, as if it came at this epoch.
+    fn held(&self, epoch: Epoch) -> Vec<Update<Input>> {
+        let spans = self.spans.iter().flat_map(|(key, held)| {
+            held.iter()
+                .map(|entry| (Input::Span(key.clone(), entry.clone()), epoch, 1))
+        });
+        let errors = self.errors.iter().flat_map(|(key, counts)| {
+            counts
+                .iter()
+                .map(|(kind, count)| (Input::Error(key.clone(), kind.clone()), epoch, *count))
+        });
+        spans.chain(errors).collect()
+    }
+
     fn apply(&mut self, record: &EpochRecord, partials: Vec<TopPartial>) -> Vec<Update<Input>> {
         let mut changes = self.retire(record.watermark_us);
         for partial in partials {
             match partial {
                 TopPartial::Span(key, entry) => {
+                    self.changes.note(key.clone());
                     let held = self.spans.entry(key.clone()).or_default();
                     if !held.insert(entry.clone()) {
                         continue;
@@ -279,6 +310,7 @@ impl LocalTop {
                     }
                 }
                 TopPartial::Error(key, kind, count) => {
+                    self.changes.note(key.clone());
                     let count = isize::try_from(count).unwrap_or(isize::MAX);
                     *self
                         .errors
@@ -306,6 +338,7 @@ impl LocalTop {
             .filter(|entry| is_over(entry.key()))
         {
             let (key, held) = entry.remove_entry();
+            self.changes.note(key.clone());
             gone.extend(
                 held.into_iter()
                     .map(|ranked| (Input::Span(key.clone(), ranked), -1)),
@@ -317,6 +350,7 @@ impl LocalTop {
             .filter(|entry| is_over(entry.key()))
         {
             let (key, counts) = entry.remove_entry();
+            self.changes.note(key.clone());
             gone.extend(
                 counts
                     .into_iter()
@@ -329,15 +363,16 @@ impl LocalTop {
 
 fn is_final(key: &TopKey, watermark_us: i64, allowed_lateness_us: i64) -> bool {
     let end_us = (key.window_start_s + MINUTE_S).saturating_mul(1_000_000);
-    end_us.saturating_add(allowed_lateness_us) <= watermark_us
+    Lifecycle::new(allowed_lateness_us, watermark_us).stage(end_us) == Stage::Final
 }
 
 /// Keeps the top lists.
-pub trait TopN<'scope> {
+pub(super) trait TopN<'scope> {
     /// Emits, at the end of each block, the ranks that changed.
     fn top_n(
         self,
         epochs: &EpochTable,
+        keeper: &Keeper,
         n: usize,
         allowed_lateness_us: i64,
     ) -> StreamVec<'scope, Epoch, TopChange>;
@@ -347,6 +382,7 @@ impl<'scope> TopN<'scope> for StreamVec<'scope, Epoch, TopPartial> {
     fn top_n(
         self,
         epochs: &EpochTable,
+        keeper: &Keeper,
         n: usize,
         allowed_lateness_us: i64,
     ) -> StreamVec<'scope, Epoch, TopChange> {
@@ -355,11 +391,27 @@ impl<'scope> TopN<'scope> for StreamVec<'scope, Epoch, TopPartial> {
             allowed_lateness_us,
             spans: BTreeMap::new(),
             errors: BTreeMap::new(),
+            changes: Changes::default(),
         };
+        keeper.restore(&mut local);
+        let held = keeper.restored_epoch();
+        let held = held.map(|epoch| (epoch, local.held(epoch)));
+        let workers = self.scope().peers();
+        let by_agent =
+            Exchange::new(move |partial: &TopPartial| owner(partial.group(), workers) as u64);
+        let keeper = keeper.clone();
         let inputs = self
-            .per_epoch(Pipeline, "top_local", epochs, move |record, partials| {
-                local.apply(record, partials)
-            })
+            .per_epoch_after(
+                by_agent,
+                "top_local",
+                epochs,
+                held,
+                move |record, partials| {
+                    let changes = local.apply(record, partials);
+                    keeper.save(record, &mut local);
+                    changes
+                },
+            )
             .as_collection();
         let spans = inputs.clone().flat_map(|input| match input {
             Input::Span(key, ranked) => Some((key, ranked)),
@@ -443,7 +495,7 @@ trait PerEpochByTime<'scope, D> {
         L: FnMut(&EpochRecord, Vec<(D, isize)>) -> Vec<D2> + 'static;
 }
 
-impl<'scope, D: Clone + 'static> PerEpochByTime<'scope, D>
+impl<'scope, D: Clone + Ord + 'static> PerEpochByTime<'scope, D>
     for StreamVec<'scope, Epoch, (D, Epoch, isize)>
 {
     fn per_epoch_by_time<D2, L>(
@@ -460,6 +512,7 @@ impl<'scope, D: Clone + 'static> PerEpochByTime<'scope, D>
 
         use super::epochs::EpochCursor;
 
+        let busy = epochs.busy("top_ranks");
         let epochs = epochs.clone();
         self.unary_frontier::<CapacityContainerBuilder<Vec<D2>>, _, _, _>(
             Pipeline,
@@ -474,7 +527,16 @@ impl<'scope, D: Clone + 'static> PerEpochByTime<'scope, D>
                         }
                     });
                     while let Some((record, cap)) = cursor.next(frontier.frontier()) {
-                        let updates = stash.remove(&record.epoch).unwrap_or_default();
+                        let _busy = busy.time();
+                        // Ranks below the first epoch are those that a checkpoint held: their rows are there.
+                        let mut updates = stash.remove(&record.epoch).unwrap_or_default();
+                        let later = stash.split_off(&record.epoch);
+                        let held = std::mem::replace(&mut stash, later);
+                        if record.tells_all {
+                            // What was held and is taken away at once was never told of.
+                            updates.extend(held.into_values().flatten());
+                            consolidate(&mut updates);
+                        }
                         let mut out = logic(&record, updates);
                         if !out.is_empty() {
                             output.session(&cap).give_container(&mut out);

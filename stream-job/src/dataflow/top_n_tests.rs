@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::dataflow::fatal::Fatal;
 use crate::dataflow::fixtures::{
     MINUTE_US, SECOND_US, record, record_within_block, run_epochs, span,
 };
@@ -64,7 +65,12 @@ fn changes(workers: usize, n: usize, epochs: Vec<Brought>) -> Vec<String> {
         top.take()
     };
     let out = run_epochs(workers, records, data, move |stream, epochs| {
-        stream.top_n(epochs, n, LATENESS_US)
+        stream.top_n(
+            epochs,
+            &Keeper::new(0, 1, None, Fatal::default()),
+            n,
+            LATENESS_US,
+        )
     });
     let mut told: Vec<_> = out.into_iter().flatten().map(brief).collect();
     told.sort();

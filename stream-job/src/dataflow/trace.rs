@@ -1,421 +1,24 @@
-//! Traces so far: what only the whole trace shows, kept per trace id and corrected with every span.
-//!
-//! Everything in a [`TraceState`] merges in any order to the same value, so spans are summed per trace on the worker that
-//! read them and only the sums travel; and a parent that comes after its children, or in another message, is no case apart.
+//! The traces that a worker owns: kept per trace id, corrected with every span, and told at the end of each block.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::epochs::Epoch;
+use super::trace_state::TraceState;
+use super::trace_summary::{SessionKey, TraceId, TraceSummary};
 use crate::checkpoint::record::EpochRecord;
-use crate::span::clean::{CleanSpan, Status, StepType};
+use crate::checkpoint::state::Changes;
+use crate::span::clean::CleanSpan;
 
-/// A trace id as a number.
-pub type TraceId = u128;
+#[path = "trace_saved.rs"]
+mod saved;
 
-/// Where a span stands in the time order of its trace: start (µs since 1970), then span id.
-pub type Place = (i64, u64);
-
-/// The session that a trace belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SessionKey {
-    /// `service.namespace`.
-    pub namespace: String,
-    /// Session id, else conversation id, else `trace:` and the trace id.
-    pub session_id: String,
-}
-
-/// What a session id was taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum SessionSource {
-    /// The session id of a span.
-    Session,
-    /// The conversation id of a span.
-    Conversation,
-    /// The trace itself, as no span names a session.
-    Trace,
-}
-
-impl SessionSource {
-    /// The name in the tables.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SessionSource::Session => "session",
-            SessionSource::Conversation => "conversation",
-            SessionSource::Trace => "trace",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Node {
-    span_id: u64,
-    parent: u64,
-    step_type: StepType,
-}
-
-/// One tool call.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// When and which span.
-    pub place: Place,
-    /// When it ended, µs since 1970.
-    pub end_us: i64,
-    /// The tool.
-    pub tool_name: String,
-    /// Hash of its arguments.
-    pub args_hash: u64,
-}
-
-/// What a root span says.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Root {
-    /// When and which span.
-    pub place: Place,
-    /// Its name.
-    pub name: String,
-    /// Its agent.
-    pub agent: String,
-    /// Whether it failed.
-    pub failed: bool,
-}
-
-/// Sums over the spans of a trace or session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Spans.
-    pub spans: u64,
-    /// Think, act, observe and response spans.
-    pub steps: u64,
-    /// Think spans.
-    pub llm_calls: u64,
-    /// Act spans.
-    pub tool_calls: u64,
-    /// Spans that failed.
-    pub errors: u64,
-    /// Tokens in, of think spans: an agent span repeats its children's.
-    pub input_tokens: u64,
-    /// Tokens out, of think spans.
-    pub output_tokens: u64,
-    /// Cost of think spans, nano-dollars.
-    pub cost_nanousd: u64,
-}
-
-impl Totals {
-    fn add_span(&mut self, span: &CleanSpan<'_>) {
-        self.spans += 1;
-        let is = |step: StepType| u64::from(span.step_type == step);
-        self.llm_calls += is(StepType::Think);
-        self.tool_calls += is(StepType::Act);
-        self.steps += is(StepType::Think)
-            + is(StepType::Act)
-            + is(StepType::Observe)
-            + is(StepType::Response);
-        self.errors += u64::from(span.status == Status::Error);
-        if span.step_type == StepType::Think {
-            self.input_tokens = self.input_tokens.saturating_add(span.input_tokens);
-            self.output_tokens = self.output_tokens.saturating_add(span.output_tokens);
-            self.cost_nanousd = self.cost_nanousd.saturating_add(span.cost_nanousd);
-        }
-    }
-
-    /// Adds other totals.
-    pub fn merge(&mut self, other: &Totals) {
-        self.spans += other.spans;
-        self.steps += other.steps;
-        self.llm_calls += other.llm_calls;
-        self.tool_calls += other.tool_calls;
-        self.errors += other.errors;
-        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
-        self.cost_nanousd = self.cost_nanousd.saturating_add(other.cost_nanousd);
-    }
-}
-
-/// A value named by a span; the one of the earliest span counts, whatever order they come in.
-type Named = Option<(Place, String)>;
-
-fn name(slot: &mut Named, place: Place, value: &str) {
-    if !value.is_empty()
-        && slot
-            .as_ref()
-            .is_none_or(|(held, text)| (*held, text.as_str()) > (place, value))
-    {
-        *slot = Some((place, value.to_owned()));
-    }
-}
-
-fn merge_named(slot: &mut Named, other: Named) {
-    if let Some((place, value)) = other {
-        name(slot, place, &value);
-    }
-}
-
-/// A trace so far, or a part of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TraceState {
-    totals: Totals,
-    first_us: i64,
-    last_us: i64,
-    session: Named,
-    conversation: Named,
-    user: Named,
-    /// Agent and namespace of the earliest span, for a trace without a root.
-    earliest: Option<(Place, String, String)>,
-    root: Option<Root>,
-    root_namespace: String,
-    /// Sorted; most traces have one.
-    agents: Vec<String>,
-    nodes: Vec<Node>,
-    calls: Vec<ToolCall>,
-}
-
-impl Default for TraceState {
-    fn default() -> Self {
-        Self {
-            totals: Totals::default(),
-            first_us: i64::MAX,
-            last_us: i64::MIN,
-            session: None,
-            conversation: None,
-            user: None,
-            earliest: None,
-            root: None,
-            root_namespace: String::new(),
-            agents: Vec::new(),
-            nodes: Vec::new(),
-            calls: Vec::new(),
-        }
-    }
-}
-
-impl TraceState {
-    /// Takes in one span.
-    pub fn add_span(&mut self, span: &CleanSpan<'_>) {
-        let span_id = u64::from_be_bytes(span.span_id);
-        let parent = u64::from_be_bytes(span.parent_span_id);
-        let place = (span.start_us, span_id);
-        self.totals.add_span(span);
-        self.first_us = self.first_us.min(span.start_us);
-        self.last_us = self.last_us.max(span.end_us);
-        name(&mut self.session, place, &span.session_id);
-        name(&mut self.conversation, place, &span.conversation_id);
-        name(&mut self.user, place, &span.user_id);
-        if self
-            .earliest
-            .as_ref()
-            .is_none_or(|(held, agent, namespace)| {
-                (*held, agent.as_str(), namespace.as_str())
-                    > (place, &*span.agent, &*span.namespace)
-            })
-        {
-            self.earliest = Some((place, span.agent.to_string(), span.namespace.to_string()));
-        }
-        if parent == 0 {
-            let root = Root {
-                place,
-                name: span.name.to_string(),
-                agent: span.agent.to_string(),
-                failed: span.status == Status::Error,
-            };
-            self.take_root(root, &span.namespace);
-        }
-        self.take_agent(&span.agent);
-        self.nodes.push(Node {
-            span_id,
-            parent,
-            step_type: span.step_type,
-        });
-        if span.step_type == StepType::Act {
-            self.calls.push(ToolCall {
-                place,
-                end_us: span.end_us,
-                tool_name: span.tool_name.to_string(),
-                args_hash: span.args_hash,
-            });
-        }
-    }
-
-    fn take_root(&mut self, root: Root, namespace: &str) {
-        if self
-            .root
-            .as_ref()
-            .is_none_or(|held| (&root, namespace) < (held, self.root_namespace.as_str()))
-        {
-            self.root = Some(root);
-            namespace.clone_into(&mut self.root_namespace);
-        }
-    }
-
-    fn take_agent(&mut self, agent: &str) {
-        if let Err(at) = self
-            .agents
-            .binary_search_by(|held| held.as_str().cmp(agent))
-        {
-            self.agents.insert(at, agent.to_owned());
-        }
-    }
-
-    /// Takes in another part of the same trace.
-    pub fn merge(&mut self, other: TraceState) {
-        self.totals.merge(&other.totals);
-        self.first_us = self.first_us.min(other.first_us);
-        self.last_us = self.last_us.max(other.last_us);
-        merge_named(&mut self.session, other.session);
-        merge_named(&mut self.conversation, other.conversation);
-        merge_named(&mut self.user, other.user);
-        if let Some(theirs) = other.earliest
-            && self.earliest.as_ref().is_none_or(|held| *held > theirs)
-        {
-            self.earliest = Some(theirs);
-        }
-        if let Some(root) = other.root {
-            self.take_root(root, &other.root_namespace);
-        }
-        other.agents.iter().for_each(|agent| self.take_agent(agent));
-        self.nodes.extend(other.nodes);
-        self.calls.extend(other.calls);
-    }
-
-    fn session_key(&self, trace_id: TraceId) -> (SessionKey, SessionSource) {
-        let namespace = match (&self.root, &self.earliest) {
-            (Some(_), _) => self.root_namespace.clone(),
-            (None, Some((_, _, namespace))) => namespace.clone(),
-            (None, None) => String::new(),
-        };
-        let (session_id, source) = match (&self.session, &self.conversation) {
-            (Some((_, id)), _) => (id.clone(), SessionSource::Session),
-            (None, Some((_, id))) => (id.clone(), SessionSource::Conversation),
-            (None, None) => (format!("trace:{trace_id:032x}"), SessionSource::Trace),
-        };
-        (
-            SessionKey {
-                namespace,
-                session_id,
-            },
-            source,
-        )
-    }
-
-    /// The parents that spans name and that have not come.
-    fn missing_parents(&self) -> BTreeSet<u64> {
-        let ids: HashSet<u64> = self.nodes.iter().map(|node| node.span_id).collect();
-        self.nodes
-            .iter()
-            .map(|node| node.parent)
-            .filter(|parent| *parent != 0 && !ids.contains(parent))
-            .collect()
-    }
-
-    /// How many spans have one of these parents.
-    fn children_of(&self, parents: &BTreeSet<u64>) -> u64 {
-        self.nodes
-            .iter()
-            .filter(|node| parents.contains(&node.parent))
-            .count() as u64
-    }
-
-    /// Session spans that have no session span above them; one where a trace has steps but no session span.
-    fn turns(&self) -> u64 {
-        if !self
-            .nodes
-            .iter()
-            .any(|node| node.step_type == StepType::Session)
-        {
-            return u64::from(
-                self.totals.llm_calls > 0 || self.totals.steps > self.totals.tool_calls,
-            );
-        }
-        // Of two spans with one id, the one that sorts first counts, whichever came first.
-        let mut parents: HashMap<u64, (StepType, u64)> = HashMap::new();
-        for node in &self.nodes {
-            let said = (node.step_type, node.parent);
-            let held = parents.entry(node.span_id).or_insert(said);
-            *held = said.min(*held);
-        }
-        // Whether an id is that of a session span or lies below one. A forged cycle of parents lies below none.
-        let mut within: HashMap<u64, bool> = HashMap::new();
-        let mut is_within = |id: u64| {
-            let (mut at, mut path) = (id, Vec::new());
-            let found = loop {
-                if let Some(&known) = within.get(&at) {
-                    break known;
-                }
-                match parents.get(&at) {
-                    None => break false,
-                    Some((StepType::Session, _)) => break true,
-                    Some((_, parent)) => {
-                        within.insert(at, false);
-                        path.push(at);
-                        at = *parent;
-                    }
-                }
-            };
-            within.extend(path.into_iter().map(|below| (below, found)));
-            found
-        };
-        self.nodes
-            .iter()
-            .filter(|node| node.step_type == StepType::Session && !is_within(node.parent))
-            .count() as u64
-    }
-
-    fn summary(&self, orphans: u64, trace_id: TraceId) -> TraceSummary {
-        let (_, session_source) = self.session_key(trace_id);
-        let agent = match (&self.root, &self.earliest) {
-            (Some(root), _) => root.agent.clone(),
-            (None, Some((_, agent, _))) => agent.clone(),
-            (None, None) => String::new(),
-        };
-        let mut calls = self.calls.clone();
-        calls.sort_unstable();
-        TraceSummary {
-            totals: self.totals,
-            turns: self.turns(),
-            first_us: self.first_us,
-            last_us: self.last_us,
-            session_source,
-            user_id: self.user.clone(),
-            agent,
-            root: self.root.clone(),
-            agents: self.agents.clone(),
-            calls,
-            orphans,
-        }
-    }
-}
-
-/// What a trace adds to its session, and what its own row says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TraceSummary {
-    /// The sums.
-    pub totals: Totals,
-    /// Outermost session spans.
-    pub turns: u64,
-    /// Earliest start, µs since 1970.
-    pub first_us: i64,
-    /// Latest end, µs since 1970.
-    pub last_us: i64,
-    /// Where the session id came from.
-    pub session_source: SessionSource,
-    /// The user that the earliest span names.
-    pub user_id: Option<(Place, String)>,
-    /// Agent of the root, else of the earliest span.
-    pub agent: String,
-    /// The first root.
-    pub root: Option<Root>,
-    /// All agents, sorted.
-    pub agents: Vec<String>,
-    /// All tool calls in time order.
-    pub calls: Vec<ToolCall>,
-    /// Spans whose parent did not come within the grace time.
-    pub orphans: u64,
-}
+pub use saved::group_of_trace;
 
 /// A part of a trace from one worker and epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -429,24 +32,37 @@ pub struct TracePartial {
 /// Sums spans per trace before anything is exchanged.
 #[derive(Default)]
 pub struct PreTrace {
-    traces: HashMap<TraceId, TraceState>,
+    partials: Vec<TracePartial>,
+    /// Where in `partials` each trace stands.
+    places: HashMap<TraceId, usize>,
 }
 
 impl PreTrace {
     /// Takes in one span.
     pub fn add(&mut self, span: &CleanSpan<'_>) {
-        self.traces
-            .entry(u128::from_be_bytes(span.trace_id))
-            .or_default()
-            .add_span(span);
+        let trace_id = u128::from_be_bytes(span.trace_id);
+        // Spans of one trace mostly come one after the other.
+        if let Some(last) = self.partials.last_mut()
+            && last.trace_id == trace_id
+        {
+            last.state.add_span(span);
+            return;
+        }
+        let next = self.partials.len();
+        let at = *self.places.entry(trace_id).or_insert(next);
+        if at == next {
+            self.partials.push(TracePartial {
+                trace_id,
+                state: TraceState::default(),
+            });
+        }
+        self.partials[at].state.add_span(span);
     }
 
     /// Takes what came since the last call.
     pub fn take(&mut self) -> Vec<TracePartial> {
-        self.traces
-            .drain()
-            .map(|(trace_id, state)| TracePartial { trace_id, state })
-            .collect()
+        self.places.clear();
+        std::mem::take(&mut self.partials)
     }
 }
 
@@ -465,14 +81,53 @@ pub struct TraceUpdate {
     pub summary: Arc<TraceSummary>,
 }
 
-struct Tracked {
+/// A trace that has changed since it was told of.
+struct Open {
     segment: Epoch,
     state: TraceState,
-    session: Option<SessionKey>,
+    /// The session that it was said to belong to; `None` where it was never told of.
+    told: Option<SessionKey>,
     /// Parents that had not come when the grace time was over, and have not come since.
     missing: BTreeSet<u64>,
     /// When the trace is looked at next; its timers for other times are void.
     next_look_us: i64,
+}
+
+/// A trace that has been told of as it stands.
+struct Kept {
+    segment: Epoch,
+    next_look_us: i64,
+    /// [`TraceState::pack`].
+    packed: Box<[u8]>,
+}
+
+impl Open {
+    fn new(segment: Epoch, state: TraceState) -> Self {
+        Self {
+            segment,
+            state,
+            told: None,
+            missing: BTreeSet::new(),
+            next_look_us: i64::MAX,
+        }
+    }
+}
+
+impl Kept {
+    fn last_us(&self) -> i64 {
+        TraceState::packed_last_us(&self.packed)
+    }
+
+    fn open(&self, trace_id: TraceId) -> Box<Open> {
+        let (state, missing) = TraceState::unpack(&self.packed);
+        Box::new(Open {
+            segment: self.segment,
+            told: Some(state.session_key(trace_id)),
+            state,
+            missing,
+            next_look_us: self.next_look_us,
+        })
+    }
 }
 
 /// How long traces are kept and waited for, µs.
@@ -486,14 +141,58 @@ pub struct TraceTimes {
 
 impl TraceTimes {
     /// When a span that is missing is missed.
-    fn settles_us(&self, state: &TraceState) -> i64 {
-        state.last_us.saturating_add(self.orphan_grace_us)
+    fn settles_us(&self, last_us: i64) -> i64 {
+        last_us.saturating_add(self.orphan_grace_us)
     }
 
     /// When the trace is forgotten.
-    fn ends_us(&self, state: &TraceState) -> i64 {
+    fn ends_us(&self, last_us: i64) -> i64 {
         let kept_us = self.trace_ttl_us.max(self.orphan_grace_us);
-        state.last_us.saturating_add(kept_us)
+        last_us.saturating_add(kept_us)
+    }
+}
+
+impl TraceTimes {
+    /// When to look at a trace again after a look at `watermark_us`, and the parents that are missed if it has settled.
+    fn look(&self, state: &TraceState, watermark_us: i64) -> (i64, Option<BTreeSet<u64>>) {
+        let settles = self.settles_us(state.last_us);
+        if settles > watermark_us {
+            return (settles, None);
+        }
+        (self.ends_us(state.last_us), Some(state.missing_parents()))
+    }
+}
+
+impl Open {
+    /// What there is to tell of it now, and what is kept.
+    fn tell(self, trace_id: TraceId) -> (TraceUpdate, Kept) {
+        let Open {
+            segment,
+            state,
+            told,
+            mut missing,
+            next_look_us,
+        } = self;
+        if !missing.is_empty() {
+            // A parent that comes after the grace time takes its children out of the orphans.
+            let still = state.missing_parents();
+            missing.retain(|parent| still.contains(parent));
+        }
+        let orphans = state.children_of(&missing);
+        let session = state.session_key(trace_id);
+        let kept = Kept {
+            segment,
+            next_look_us,
+            packed: state.pack(&missing),
+        };
+        let update = TraceUpdate {
+            trace_id,
+            segment,
+            moved_from: told.filter(|before| *before != session),
+            session,
+            summary: Arc::new(state.summary(orphans)),
+        };
+        (update, kept)
     }
 }
 
@@ -501,10 +200,14 @@ impl TraceTimes {
 pub struct Traces {
     times: TraceTimes,
     watermark_us: i64,
-    traces: HashMap<TraceId, Tracked>,
-    changed: BTreeSet<TraceId>,
+    /// Those told of. Between two blocks a trace is either here or in `open`.
+    kept: HashMap<TraceId, Kept>,
+    /// Those that changed since the last block.
+    open: HashMap<TraceId, Box<Open>>,
     /// When to look at a trace again. A timer is not put off by a new span: it looks, and is set again.
     timers: BinaryHeap<Reverse<(i64, TraceId)>>,
+    /// Traces that changed or went since the last checkpoint.
+    changes: Changes<TraceId>,
 }
 
 impl Traces {
@@ -514,9 +217,10 @@ impl Traces {
         Self {
             times,
             watermark_us: i64::MIN,
-            traces: HashMap::new(),
-            changed: BTreeSet::new(),
+            kept: HashMap::new(),
+            open: HashMap::new(),
             timers: BinaryHeap::new(),
+            changes: Changes::default(),
         }
     }
 
@@ -527,12 +231,23 @@ impl Traces {
         for partial in partials {
             self.add(record.epoch, partial);
         }
+        if record.tells_all {
+            let kept = std::mem::take(&mut self.kept).into_iter();
+            self.open.extend(kept.map(|(id, kept)| (id, kept.open(id))));
+        }
         if !record.dws_block_ends {
             return Vec::new();
         }
-        let updates = std::mem::take(&mut self.changed)
+        let mut open: Vec<_> = self.open.drain().collect();
+        open.sort_unstable_by_key(|(trace_id, _)| *trace_id);
+        let updates = open
             .into_iter()
-            .filter_map(|trace_id| self.update(trace_id))
+            .map(|(trace_id, open)| {
+                let (update, kept) = open.tell(trace_id);
+                self.changes.note(trace_id);
+                self.kept.insert(trace_id, kept);
+                update
+            })
             .collect();
         self.forget(&expired);
         updates
@@ -540,20 +255,26 @@ impl Traces {
 
     fn add(&mut self, epoch: Epoch, partial: TracePartial) {
         let TracePartial { trace_id, state } = partial;
-        let tracked = self.traces.entry(trace_id).or_insert_with(|| Tracked {
-            segment: epoch,
-            state: TraceState::default(),
-            session: None,
-            missing: BTreeSet::new(),
-            next_look_us: i64::MAX,
-        });
-        tracked.state.merge(state);
-        let settles = self.times.settles_us(&tracked.state);
-        if settles < tracked.next_look_us {
-            tracked.next_look_us = settles;
+        let open = match self.open.entry(trace_id) {
+            Entry::Occupied(open) => {
+                let open = open.into_mut();
+                open.state.merge(state);
+                open
+            }
+            Entry::Vacant(vacant) => vacant.insert(match self.kept.remove(&trace_id) {
+                Some(kept) => {
+                    let mut open = kept.open(trace_id);
+                    open.state.merge(state);
+                    open
+                }
+                None => Box::new(Open::new(epoch, state)),
+            }),
+        };
+        let settles = self.times.settles_us(open.state.last_us);
+        if settles < open.next_look_us {
+            open.next_look_us = settles;
             self.timers.push(Reverse((settles, trace_id)));
         }
-        self.changed.insert(trace_id);
     }
 
     /// Fires the timers up to the watermark; returns the traces whose time is over.
@@ -565,89 +286,74 @@ impl Traces {
                 break;
             }
             self.timers.pop();
-            let Some(tracked) = self
-                .traces
-                .get_mut(&trace_id)
-                .filter(|tracked| tracked.next_look_us == at)
-            else {
-                continue;
-            };
-            let settles = self.times.settles_us(&tracked.state);
-            if settles > self.watermark_us {
-                tracked.next_look_us = settles;
-            } else {
-                let missing = tracked.state.missing_parents();
-                if missing != tracked.missing {
-                    tracked.missing = missing;
-                    self.changed.insert(trace_id);
-                }
-                tracked.next_look_us = self.times.ends_us(&tracked.state);
-                if tracked.next_look_us <= self.watermark_us {
+            if let Some(next_look_us) = self.look(trace_id, at) {
+                if next_look_us <= self.watermark_us {
                     // Should the block not end here, the timer finds the trace again in the next epoch.
                     expired.push(trace_id);
                 }
+                again.push(Reverse((next_look_us, trace_id)));
             }
-            again.push(Reverse((tracked.next_look_us, trace_id)));
         }
         self.timers.extend(again);
         expired
+    }
+
+    /// Looks at a trace whose timer for `at` has come: whether parents are missed now. Returns when to look again, in the
+    /// past where its time is over; `None` where the timer is void.
+    fn look(&mut self, trace_id: TraceId, at: i64) -> Option<i64> {
+        let times = self.times;
+        let watermark_us = self.watermark_us;
+        if let Some(open) = self.open.get_mut(&trace_id) {
+            if open.next_look_us != at {
+                return None;
+            }
+            let (next, missing) = times.look(&open.state, watermark_us);
+            open.next_look_us = next;
+            open.missing = missing.unwrap_or(std::mem::take(&mut open.missing));
+            return Some(next);
+        }
+        let kept = self.kept.get_mut(&trace_id)?;
+        if kept.next_look_us != at {
+            return None;
+        }
+        if times.settles_us(kept.last_us()) > watermark_us {
+            kept.next_look_us = times.settles_us(kept.last_us());
+            return Some(kept.next_look_us);
+        }
+        let (state, missed) = TraceState::unpack(&kept.packed);
+        let (next, missing) = times.look(&state, watermark_us);
+        kept.next_look_us = next;
+        if let Some(missing) = missing.filter(|missing| *missing != missed) {
+            let mut open = self.kept.remove(&trace_id)?.open(trace_id);
+            open.missing = missing;
+            self.open.insert(trace_id, open);
+        }
+        Some(next)
     }
 
     /// Drops the traces whose time is over, now that their last row is out. One that a span of this epoch has woken stays.
     /// Timers of dropped traces find nothing to look at.
     fn forget(&mut self, expired: &[TraceId]) {
         for trace_id in expired {
-            let over = |tracked: &Tracked| self.times.ends_us(&tracked.state) <= self.watermark_us;
-            if self.traces.get(trace_id).is_some_and(over) {
-                self.traces.remove(trace_id);
+            let over = |kept: &Kept| self.times.ends_us(kept.last_us()) <= self.watermark_us;
+            if self.kept.get(trace_id).is_some_and(over) {
+                self.kept.remove(trace_id);
+                self.changes.note(*trace_id);
             }
         }
-    }
-
-    fn update(&mut self, trace_id: TraceId) -> Option<TraceUpdate> {
-        let tracked = self.traces.get_mut(&trace_id)?;
-        if !tracked.missing.is_empty() {
-            // A parent that comes after the grace time takes its children out of the orphans.
-            let missing = tracked.state.missing_parents();
-            tracked.missing.retain(|parent| missing.contains(parent));
-        }
-        let orphans = tracked.state.children_of(&tracked.missing);
-        let (session, _) = tracked.state.session_key(trace_id);
-        let moved_from = tracked
-            .session
-            .replace(session.clone())
-            .filter(|before| *before != session);
-        Some(TraceUpdate {
-            trace_id,
-            segment: tracked.segment,
-            session,
-            moved_from,
-            summary: Arc::new(tracked.state.summary(orphans, trace_id)),
-        })
     }
 
     /// Number of traces held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.traces.len()
+        self.kept.len() + self.open.len()
     }
 
     /// Whether none is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.traces.is_empty()
+        self.kept.is_empty() && self.open.is_empty()
     }
-}
-
-/// The longest run of calls of one tool with equal arguments, by time: its calls, oldest first.
-#[must_use]
-pub fn longest_run<'a>(calls: impl Iterator<Item = &'a ToolCall>) -> Vec<&'a ToolCall> {
-    let calls: Vec<&ToolCall> = calls.collect();
-    calls
-        .chunk_by(|a, b| a.args_hash == b.args_hash && a.tool_name == b.tool_name)
-        .rev()
-        .max_by_key(|run| run.len())
-        .map_or(Vec::new(), <[_]>::to_vec)
 }
 
 #[cfg(test)]

@@ -6,6 +6,14 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::dataflow::fixtures::{TRACE, numbered as of};
+use crate::dataflow::trace_summary::longest_run;
+
+fn part(spans: &[CleanSpan<'_>]) -> TraceState {
+    let mut state = TraceState::default();
+    spans.iter().for_each(|span| state.add_span(span));
+    state
+}
 
 fn turns(spans: &[(u64, u64, StepType)]) -> u64 {
     let spans: Vec<_> = spans
@@ -118,10 +126,10 @@ fn the_agent_is_that_of_the_root_else_of_the_earliest_span() {
     let late = by("tool", of(3, 9, StepType::Act, 5, 6));
     let early = by("planner", of(2, 9, StepType::Think, 1, 2));
     let root = by("shop", of(1, 0, StepType::Session, 3, 6));
-    let agent = |spans: &[CleanSpan<'_>]| part(spans).summary(0, TRACE).agent;
+    let agent = |spans: &[CleanSpan<'_>]| part(spans).summary(0).agent;
     assert_eq!(agent(&[late.clone(), early.clone()]), "planner");
     assert_eq!(agent(&[late.clone(), root.clone(), early.clone()]), "shop");
-    let agents = part(&[late, root, early]).summary(0, TRACE).agents;
+    let agents = part(&[late, root, early]).summary(0).agents;
     assert_eq!(agents, ["planner", "shop", "tool"]);
 }
 
@@ -185,8 +193,33 @@ fn any_span() -> impl Strategy<Value = CleanSpan<'static>> {
 fn said(state: &TraceState) -> (TraceSummary, SessionKey, BTreeSet<u64>) {
     let missing = state.missing_parents();
     let orphans = state.children_of(&missing);
-    let (session, _) = state.session_key(TRACE);
-    (state.summary(orphans, TRACE), session, missing)
+    let session = state.session_key(TRACE);
+    (state.clone().summary(orphans), session, missing)
+}
+
+#[test]
+fn a_packed_trace_of_eight_spans_takes_under_300_bytes() {
+    let tools = ["search_web", "run_sql", "read_file"];
+    let spans: Vec<_> = (0..8_u64)
+        .map(|number| CleanSpan {
+            agent: "support-desk".into(),
+            session_id: "session-0123456789abcdef".into(),
+            user_id: "user-0042".into(),
+            tool_name: tools[number as usize % 3].into(),
+            args_hash: u64::MAX / (number + 1),
+            name: "support-desk".into(),
+            ..of(
+                (number + 1) << 40,
+                if number == 0 { 0 } else { 1 << 40 },
+                [StepType::Session, StepType::Think, StepType::Act]
+                    [number.min(1 + number % 2) as usize],
+                1_790_000_000 + number as i64,
+                1_790_000_001 + number as i64,
+            )
+        })
+        .collect();
+    let packed = part(&spans).pack(&BTreeSet::new());
+    assert!(packed.len() < 300, "{} bytes", packed.len());
 }
 
 proptest! {
@@ -208,5 +241,16 @@ proptest! {
         let mut merged = TraceState::default();
         parts.into_iter().for_each(|part| merged.merge(part));
         prop_assert_eq!(said(&merged), said(&whole));
+    }
+
+    #[test]
+    fn what_is_packed_comes_back(
+        spans in proptest::collection::vec(any_span(), 0..20),
+        missing in proptest::collection::btree_set(any::<u64>(), 0..4),
+    ) {
+        let state = part(&spans);
+        let packed = state.pack(&missing);
+        prop_assert_eq!(TraceState::packed_last_us(&packed), state.last_us);
+        prop_assert_eq!(TraceState::unpack(&packed), (state, missing));
     }
 }

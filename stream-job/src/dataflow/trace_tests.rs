@@ -1,35 +1,16 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::dataflow::fixtures::{MINUTE_US, SECOND_US, record, record_within_block, span};
-
-#[path = "trace_state_tests.rs"]
-mod state;
+use crate::dataflow::fixtures::{
+    MINUTE_US, SECOND_US, numbered as of, record, record_within_block,
+};
+use crate::dataflow::trace_summary::SessionSource;
+use crate::span::clean::{Status, StepType};
 
 const TIMES: TraceTimes = TraceTimes {
     orphan_grace_us: MINUTE_US,
     trace_ttl_us: 60 * MINUTE_US,
 };
-/// The trace of [`span`].
-const TRACE: TraceId = u128::from_be_bytes([1; 16]);
-
-/// A span of the given number, parent (0: none), kind, start and end in seconds.
-fn of(id: u64, parent: u64, step_type: StepType, start_s: i64, end_s: i64) -> CleanSpan<'static> {
-    CleanSpan {
-        span_id: id.to_be_bytes(),
-        parent_span_id: parent.to_be_bytes(),
-        step_type,
-        start_us: start_s * SECOND_US,
-        end_us: end_s * SECOND_US,
-        ..span()
-    }
-}
-
-fn part(spans: &[CleanSpan<'_>]) -> TraceState {
-    let mut state = TraceState::default();
-    spans.iter().for_each(|span| state.add_span(span));
-    state
-}
 
 fn partials(spans: &[CleanSpan<'_>]) -> Vec<TracePartial> {
     let mut sums = PreTrace::default();

@@ -10,8 +10,16 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::buckets::Buckets;
+use super::windowing::{Lifecycle, Stage, start_of};
 use crate::checkpoint::record::EpochRecord;
+use crate::checkpoint::state::Changes;
 use crate::span::clean::{CleanSpan, Status};
+
+#[path = "window_saved.rs"]
+mod saved;
+
+use saved::PaneKey;
+pub use saved::group_of_agent;
 
 /// Seconds in a minute: the pane, and the hop of the five-minute window.
 pub const MINUTE_S: i64 = 60;
@@ -104,7 +112,7 @@ pub struct StepPartial {
 /// Start of the window of `length_s` that holds an event time.
 #[must_use]
 pub fn window_start_s(event_us: i64, length_s: i64) -> i64 {
-    event_us.div_euclid(1_000_000 * length_s) * length_s
+    start_of(event_us.div_euclid(1_000_000), length_s, 0)
 }
 
 #[derive(Hash, PartialEq, Eq)]
@@ -185,6 +193,16 @@ impl WindowKind {
             WindowKind::Hour => HOUR_S,
         }
     }
+
+    /// Where a window of this kind stands that starts at `start_s`.
+    fn stage(self, start_s: i64, lifecycle: &Lifecycle) -> Stage {
+        lifecycle.stage((start_s + self.length_s()).saturating_mul(1_000_000))
+    }
+}
+
+/// The starts of the five-minute windows over a minute, latest first.
+fn five_minutes_over(minute_s: i64) -> impl Iterator<Item = i64> {
+    (0..FIVE_MINUTES_S / MINUTE_S).map(move |back| minute_s - back * MINUTE_S)
 }
 
 /// A window as it stands.
@@ -213,11 +231,12 @@ struct KeyWindows {
 
 /// The windows that one worker owns: those of all keys of its agents.
 pub struct Windows {
-    allowed_lateness_us: i64,
+    lifecycle: Lifecycle,
     max_keys_per_agent: usize,
-    watermark_us: i64,
     keys: BTreeMap<Arc<StepKey>, KeyWindows>,
     keys_of_agent: HashMap<String, usize>,
+    /// Panes that changed or went since the last checkpoint.
+    changes: Changes<PaneKey>,
 }
 
 impl Windows {
@@ -225,11 +244,11 @@ impl Windows {
     #[must_use]
     pub fn new(allowed_lateness_us: i64, max_keys_per_agent: usize) -> Self {
         Self {
-            allowed_lateness_us,
+            lifecycle: Lifecycle::new(allowed_lateness_us, i64::MIN),
             max_keys_per_agent,
-            watermark_us: i64::MIN,
             keys: BTreeMap::new(),
             keys_of_agent: HashMap::new(),
+            changes: Changes::default(),
         }
     }
 
@@ -245,6 +264,12 @@ impl Windows {
         for partial in partials {
             self.add(partial);
         }
+        if record.tells_all {
+            for windows in self.keys.values_mut() {
+                let live = windows.live();
+                windows.changed.extend(live);
+            }
+        }
         if record.dws_block_ends {
             self.fire()
         } else {
@@ -254,9 +279,17 @@ impl Windows {
 
     fn add(&mut self, partial: StepPartial) {
         let key = self.admitted(partial.key);
-        let windows = self.keys.entry(key).or_default();
         let minute = partial.minute_s;
-        let hour = minute.div_euclid(HOUR_S) * HOUR_S;
+        let hour = start_of(minute, HOUR_S, 0);
+        for (is_hour, start_s) in [(false, minute), (true, hour)] {
+            let key = key.clone();
+            self.changes.note(PaneKey {
+                key,
+                is_hour,
+                start_s,
+            });
+        }
+        let windows = self.keys.entry(key).or_default();
         windows
             .minutes
             .entry(minute)
@@ -265,11 +298,9 @@ impl Windows {
         windows.hours.entry(hour).or_default().merge(&partial.sums);
         windows.changed.insert((WindowKind::Minute, minute));
         windows.changed.insert((WindowKind::Hour, hour));
-        for back in 0..FIVE_MINUTES_S / MINUTE_S {
-            windows
-                .changed
-                .insert((WindowKind::FiveMinutes, minute - back * MINUTE_S));
-        }
+        windows
+            .changed
+            .extend(five_minutes_over(minute).map(|start_s| (WindowKind::FiveMinutes, start_s)));
     }
 
     /// The key itself, or its agent's overflow key where the agent has too many. Partials come in (epoch, key) order, so
@@ -292,32 +323,22 @@ impl Windows {
         })
     }
 
-    fn is_past(&self, end_s: i64, lateness_us: i64) -> bool {
-        end_s.saturating_mul(1_000_000).saturating_add(lateness_us) <= self.watermark_us
-    }
-
     /// Marks the windows that the watermark closes or makes final on its way to `watermark_us`.
     fn advance(&mut self, watermark_us: i64) {
-        let before = self.watermark_us;
-        if watermark_us <= before {
+        let Some(before) = self.lifecycle.advance(watermark_us) else {
             return;
-        }
-        self.watermark_us = watermark_us;
-        let lateness_us = self.allowed_lateness_us;
-        // Every window ends at a full minute, so between two of them there is nothing to look for.
-        let minute = |us: i64| us.div_euclid(MINUTE_S * 1_000_000);
-        let late = |us: i64| minute(us.saturating_sub(lateness_us));
-        if minute(before) == minute(watermark_us) && late(before) == late(watermark_us) {
-            return;
-        }
-        let crossed = |end_s: i64| {
-            let end_us = end_s.saturating_mul(1_000_000);
-            let crosses = |at: i64| before < at && at <= watermark_us;
-            crosses(end_us) || crosses(end_us.saturating_add(lateness_us))
         };
+        let now = self.lifecycle;
+        // Every window ends at a full minute, so between two of them there is nothing to look for.
+        let minutes = |at: &Lifecycle| {
+            [at.closed_up_to(), at.final_up_to()].map(|us| us.div_euclid(MINUTE_S * 1_000_000))
+        };
+        if minutes(&before) == minutes(&now) {
+            return;
+        }
         for windows in self.keys.values_mut() {
             for (kind, start_s) in windows.live() {
-                if crossed(start_s + kind.length_s()) {
+                if kind.stage(start_s, &before) != kind.stage(start_s, &now) {
                     windows.changed.insert((kind, start_s));
                 }
             }
@@ -327,26 +348,37 @@ impl Windows {
     fn fire(&mut self) -> Vec<FiredWindow> {
         let mut fired = Vec::new();
         let mut keys = std::mem::take(&mut self.keys);
+        let mut changes = std::mem::take(&mut self.changes);
         for (key, windows) in &mut keys {
             for (kind, start_s) in std::mem::take(&mut windows.changed) {
-                let end_s = start_s + kind.length_s();
+                let stage = kind.stage(start_s, &self.lifecycle);
                 fired.push(FiredWindow {
                     key: key.clone(),
                     kind,
                     start_s,
                     sums: windows.sums(kind, start_s),
-                    closed: self.is_past(end_s, 0),
-                    is_final: self.is_past(end_s, self.allowed_lateness_us),
+                    closed: stage >= Stage::Closed,
+                    is_final: stage == Stage::Final,
                 });
             }
-            // A pane is needed until the last five-minute window over it is final.
-            windows.minutes.retain(|start_s, _| {
-                !self.is_past(start_s + FIVE_MINUTES_S, self.allowed_lateness_us)
-            });
-            windows
-                .hours
-                .retain(|start_s, _| !self.is_past(start_s + HOUR_S, self.allowed_lateness_us));
+            // A pane is needed until the last five-minute window over it, which starts with it, is final.
+            let mut lives = |kind: WindowKind, start_s: i64| {
+                let lives = kind.stage(start_s, &self.lifecycle) < Stage::Final;
+                if !lives {
+                    changes.note(PaneKey {
+                        key: key.clone(),
+                        is_hour: kind == WindowKind::Hour,
+                        start_s,
+                    });
+                }
+                lives
+            };
+            let minutes = &mut windows.minutes;
+            minutes.retain(|&start_s, _| lives(WindowKind::FiveMinutes, start_s));
+            let hours = &mut windows.hours;
+            hours.retain(|&start_s, _| lives(WindowKind::Hour, start_s));
         }
+        self.changes = changes;
         keys.retain(|key, windows| {
             let alive = !windows.minutes.is_empty() || !windows.hours.is_empty();
             if !alive
@@ -386,8 +418,7 @@ impl KeyWindows {
         for &minute in self.minutes.keys() {
             live.insert((WindowKind::Minute, minute));
             live.extend(
-                (0..FIVE_MINUTES_S / MINUTE_S)
-                    .map(|i| (WindowKind::FiveMinutes, minute - i * MINUTE_S)),
+                five_minutes_over(minute).map(|start_s| (WindowKind::FiveMinutes, start_s)),
             );
         }
         live

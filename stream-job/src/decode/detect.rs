@@ -50,17 +50,17 @@ pub(crate) fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
 ///    document. With none of these it is a document on `documents_topic`, OTLP if it is an empty object or broken
 ///    (decoding it will say where), and unknown otherwise.
 #[must_use]
-pub fn detect(topic: &str, documents_topic: &str, headers: &Headers, payload: &[u8]) -> Encoding {
+pub fn detect(is_documents_topic: bool, headers: &Headers, payload: &[u8]) -> Encoding {
     if payload.is_empty() {
         return Encoding::Unknown;
     }
     match header(headers, "content-type").and_then(content_type) {
-        Some(true) => json_kind(topic == documents_topic, payload),
+        Some(true) => json_kind(is_documents_topic, payload),
         Some(false) => Encoding::OtlpProtobuf,
         None if is_framed_request(payload) => Encoding::OtlpProtobuf,
         None => match skip_blank(payload).first() {
-            Some(b'{') => json_kind(topic == documents_topic, payload),
-            _ if topic == documents_topic => Encoding::Document,
+            Some(b'{') => json_kind(is_documents_topic, payload),
+            _ if is_documents_topic => Encoding::Document,
             // A request that was cut: the walk says where.
             _ if payload[0] == request::RESOURCE_SPANS as u8 => Encoding::OtlpProtobuf,
             _ => Encoding::Unknown,
@@ -188,10 +188,8 @@ mod tests {
     use crate::decode::encode;
     use crate::span::view::{ResourceView, ScopeView, SpanView};
 
-    const DOCUMENTS: &str = "agent.conversations";
-
     fn plain(payload: &[u8]) -> Encoding {
-        detect("otlp_spans", DOCUMENTS, &[], payload)
+        detect(false, &[], payload)
     }
 
     fn with_type(content_type: &str, payload: &[u8]) -> Encoding {
@@ -199,7 +197,7 @@ mod tests {
             "Content-Type".to_owned(),
             Some(content_type.as_bytes().to_vec()),
         )];
-        detect("otlp_spans", DOCUMENTS, &headers, payload)
+        detect(false, &headers, payload)
     }
 
     #[test]
@@ -245,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_documents_topic_holds_documents_unless_they_say_otherwise() {
-        let on_topic = |payload: &[u8]| detect(DOCUMENTS, DOCUMENTS, &[], payload);
+        let on_topic = |payload: &[u8]| detect(true, &[], payload);
         assert_eq!(on_topic(b"{\"foo\":1}"), Encoding::Document);
         assert_eq!(on_topic(b"not json"), Encoding::Document);
         assert_eq!(on_topic(b"{\"resourceSpans\":[]}"), Encoding::OtlpJson);

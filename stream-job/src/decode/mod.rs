@@ -19,6 +19,7 @@ pub(crate) mod schema;
 mod value;
 mod wire;
 
+use crate::source::TopicFilter;
 use std::borrow::Cow;
 
 pub use detect::{Encoding, detect};
@@ -26,14 +27,16 @@ pub use error::RecordError;
 pub(crate) use value::READ_LEVELS;
 pub use value::{Entries, Items};
 
+pub(crate) use detect::header;
+
 /// A record's headers, in order; a name may repeat.
 pub type Headers = [(String, Option<Vec<u8>>)];
 
 /// What decoding depends on besides the record.
 #[derive(Clone, Debug)]
 pub struct DecodeOptions {
-    /// The topic whose records are session documents.
-    pub documents_topic: String,
+    /// The topics whose records are session documents.
+    pub documents_topic: TopicFilter,
     /// How documents are read.
     pub document: document::DocumentOptions,
     /// A payload above this many bytes is not looked at.
@@ -45,7 +48,7 @@ pub struct DecodeOptions {
 impl Default for DecodeOptions {
     fn default() -> Self {
         Self {
-            documents_topic: "agent.conversations".to_owned(),
+            documents_topic: TopicFilter::Name("agent.conversations".to_owned()),
             document: document::DocumentOptions::default(),
             // Twice the topics' `max.message.bytes`: a broker may have been told otherwise.
             max_record_bytes: 16 << 20,
@@ -75,7 +78,8 @@ pub fn span_bytes<'a>(
     payload: &'a [u8],
     options: &DecodeOptions,
 ) -> (Encoding, Result<SpanBytes<'a>, RecordError>) {
-    let encoding = detect(topic, &options.documents_topic, headers, payload);
+    let is_documents_topic = options.documents_topic.matches(topic);
+    let encoding = detect(is_documents_topic, headers, payload);
     (encoding, to_protobuf(encoding, headers, payload, options))
 }
 

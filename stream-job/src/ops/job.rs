@@ -4,15 +4,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::bounds::Bounds;
+use super::control::JobControl;
 use super::settings::SettingsError;
 
 /// What a run is told besides its settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// An epoch log to follow instead of cutting epochs: the run ends with its last record.
     pub epoch_log: Option<PathBuf>,
+    /// A savepoint (`savepoints/NAME`) or a checkpoint's manifest in the store to go on from, in a fork.
+    pub from: Option<String>,
     /// Begin a new timeline on a database that already holds this job's rows.
     pub new_timeline: bool,
+    /// Which of the job's processes it is; 0 leads.
+    pub process: usize,
+    /// What is asked of the run while it runs.
+    pub control: JobControl,
+    /// What a bounded run reads; `None` reads on for ever.
+    pub bounds: Option<Bounds>,
 }
 
 /// Asks a run to drain and end. Clones share one flag.
@@ -57,6 +67,17 @@ pub enum JobError {
     /// A replay would write other bytes than were written.
     #[error("{0}")]
     Diverged(String),
+    /// Another process of the job is gone or did not come: all of them start again.
+    #[error("{0}")]
+    PeerLost(String),
+    /// The supervisor of a job ends without the job having ended as asked.
+    #[error("{reason}")]
+    Supervised {
+        /// Exit code of the process that decided it, or [`exit::FAILED`].
+        code: u8,
+        /// What happened.
+        reason: String,
+    },
 }
 
 /// Exit codes of `stream-job`, as docs/operations.md lists them.
@@ -71,6 +92,8 @@ pub mod exit {
     pub const REFUSED: u8 = 3;
     /// A replay diverged, see [`super::JobError::Diverged`].
     pub const DIVERGED: u8 = 4;
+    /// Another process of the job is gone, see [`super::JobError::PeerLost`].
+    pub const PEER_LOST: u8 = 5;
     /// A second signal ended it before it had drained.
     pub const INTERRUPTED: u8 = 130;
 }
@@ -85,6 +108,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         cause.downcast_ref::<JobError>().map(|error| match error {
             JobError::Refused(_) => exit::REFUSED,
             JobError::Diverged(_) => exit::DIVERGED,
+            JobError::PeerLost(_) => exit::PEER_LOST,
+            JobError::Supervised { code, .. } => *code,
         })
     });
     code.unwrap_or(exit::FAILED)
@@ -102,6 +127,8 @@ mod tests {
         assert_eq!(exit_code(&diverged), exit::DIVERGED);
         let refused = anyhow::Error::from(JobError::Refused("x".to_owned()));
         assert_eq!(exit_code(&refused), exit::REFUSED);
+        let lost = anyhow::Error::from(JobError::PeerLost("x".to_owned()));
+        assert_eq!(exit_code(&lost), exit::PEER_LOST);
         let settings = anyhow::Error::from(SettingsError::Flag("x".to_owned())).context("run");
         assert_eq!(exit_code(&settings), exit::USAGE);
         assert_eq!(exit_code(&anyhow::anyhow!("disk full")), exit::FAILED);

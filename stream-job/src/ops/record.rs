@@ -14,7 +14,7 @@ use super::settings::Settings;
 use crate::source::buffer::PartitionBuffer;
 use crate::source::kafka::{KafkaReader, LoggedContext, client_config, find_partitions};
 use crate::source::recording::{RecordedTopic, RecordingWriter};
-use crate::source::{Reader as _, TopicPartition};
+use crate::source::{Reader as _, TopicFilter, TopicFilters, TopicPartition};
 
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(2);
@@ -38,13 +38,13 @@ pub struct RecordArgs {
     #[arg(long, value_delimiter = ',', value_parser = parse_partition, value_name = "TOPIC:PARTITION,…")]
     partitions: Vec<TopicPartition>,
     /// Where partitions begin that do not begin at their oldest record.
-    #[arg(long, value_delimiter = ',', value_parser = parse_position, value_name = "TOPIC:PARTITION=OFFSET,…")]
+    #[arg(long, value_delimiter = ',', value_parser = parse_wanted, value_name = "TOPIC:PARTITION=OFFSET,…")]
     from_offsets: Vec<Position>,
     /// Where partitions end that do not end at the newest record of now (the offset itself is left out).
     #[arg(
         long,
         value_delimiter = ',',
-        value_parser = parse_position,
+        value_parser = parse_wanted,
         value_name = "TOPIC:PARTITION=OFFSET,…",
         conflicts_with = "follow"
     )]
@@ -76,14 +76,16 @@ fn parse_partition(text: &str) -> Result<TopicPartition, String> {
     parse().ok_or_else(|| "expected topic:partition, such as otlp_spans:0".to_owned())
 }
 
-fn parse_position(text: &str) -> Result<Position, String> {
+fn parse_wanted(text: &str) -> Result<Position, String> {
+    parse_position(text).map(|(partition, offset)| Position { partition, offset })
+}
+
+/// Reads `topic:partition=offset`.
+pub(crate) fn parse_position(text: &str) -> Result<(TopicPartition, i64), String> {
     let parse = || {
         let (place, offset) = text.rsplit_once('=')?;
         let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
-        Some(Position {
-            partition: parse_partition(place).ok()?,
-            offset,
-        })
+        Some((parse_partition(place).ok()?, offset))
     };
     parse().ok_or_else(|| "expected topic:partition=offset, such as otlp_spans:0=1500".to_owned())
 }
@@ -171,16 +173,17 @@ fn describe(
             settings.kafka_bootstrap_servers
         )
     })?;
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let oldest = find_partitions(&config, &names, false, patience, shutdown)?;
-    let newest = find_partitions(&config, &names, true, patience, shutdown)?;
+    let named = names.iter().map(|name| TopicFilter::of(name)).collect();
+    let found = find_partitions(
+        &config,
+        &TopicFilters::new(named, Vec::new()),
+        patience,
+        shutdown,
+    )?;
     let mut topics: Vec<RecordedTopic> = Vec::new();
     let mut ranges = Ranges::new();
-    for (first, last) in oldest.iter().zip(&newest) {
-        ensure!(
-            (&first.topic, first.partition) == (&last.topic, last.partition),
-            "the partitions of the topics were changed just now: start again"
-        );
+    for found in &found {
+        let first = &found.earliest;
         match topics.last_mut() {
             Some(topic) if topic.name == first.topic => topic.partitions += 1,
             _ => topics.push(RecordedTopic {
@@ -197,7 +200,7 @@ fn describe(
             tp,
             Range {
                 from: first.next_offset,
-                until: last.next_offset,
+                until: found.end_offset,
             },
         );
     }
@@ -279,7 +282,15 @@ impl Copy {
     ) -> anyhow::Result<()> {
         let (mut last_record, mut last_progress) = (Instant::now(), Instant::now());
         while !shutdown.requested() && !self.is_done() {
-            if self.reader.poll(&mut self.buffers, BUDGET)?.changed {
+            let polled = self.reader.poll(&mut self.buffers, BUDGET)?;
+            if let Some(buffer) = self.buffers.iter().find(|buffer| buffer.missing) {
+                let TopicPartition { topic, partition } = &buffer.partition;
+                bail!(
+                    "{topic}:{partition}: the broker has deleted offset {} while it was copied",
+                    buffer.position
+                );
+            }
+            if polled.changed {
                 last_record = Instant::now();
                 self.write(writer, copied)?;
             } else if !self.follow && last_record.elapsed() > self.patience {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::tables::Table;
+use crate::ops::failpoint;
 
 /// Rows of a block at most; above it a block is cut.
 pub const MAX_BLOCK_ROWS: usize = 500_000;
@@ -111,7 +112,15 @@ fn encode(table: &mut dyn Table, rows: &[u32]) -> Vec<u8> {
     body
 }
 
-fn block_of(table: &dyn Table, shard: u16, epoch: u64, n: u16, rows: u64, body: Vec<u8>) -> Block {
+fn block_of(
+    table: &dyn Table,
+    shard: u16,
+    epoch: u64,
+    n: u16,
+    rows: u64,
+    mut body: Vec<u8>,
+) -> Block {
+    failpoint::sabotage(table.name(), &mut body);
     let mut hash = Xxh3::new();
     hash.update(&body);
     let body = Bytes::from(body);

@@ -10,10 +10,14 @@ use crate::source::buffer::RecordRef;
 use crate::span::SpanReject;
 use crate::span::view::SpanView;
 
+/// Code of records that were deleted before they were read.
+pub const OUT_OF_RANGE: &str = "offset_out_of_range";
+
 /// What was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Unit {
     Record,
+    Gap,
     Span {
         index: u32,
         trace_id: String,
@@ -84,6 +88,30 @@ impl DeadLetter {
         )
     }
 
+    /// Records that were deleted before they were read: offsets `from..to` of a partition.
+    #[must_use]
+    pub fn of_gap(topic: &str, partition: i32, from: i64, to: i64) -> Self {
+        Self {
+            record: Record {
+                offset: from,
+                timestamp_ms: -1,
+                key: None,
+                headers: Vec::new(),
+                payload: None,
+            },
+            topic: topic.to_owned(),
+            partition,
+            encoding: "",
+            error_code: OUT_OF_RANGE,
+            error: format!(
+                "offsets {from} to {} were deleted before they were read: up to {} records",
+                to - 1,
+                to - from
+            ),
+            unit: Unit::Gap,
+        }
+    }
+
     fn new(
         record: &RecordRef<'_>,
         origin: &Origin<'_>,
@@ -118,6 +146,7 @@ impl DeadLetter {
     pub fn rejected(&self) -> Rejected<'_> {
         match &self.unit {
             Unit::Record => Rejected::Record,
+            Unit::Gap => Rejected::Gap,
             Unit::Span {
                 index,
                 trace_id,
@@ -146,7 +175,7 @@ impl DeadLetter {
     pub fn id(&self) -> String {
         let record = format!("{}/{}/{}", self.topic, self.partition, self.record.offset);
         match &self.unit {
-            Unit::Record => record,
+            Unit::Record | Unit::Gap => record,
             Unit::Span { index, .. } => format!("{record}/{index}"),
         }
     }
@@ -155,16 +184,17 @@ impl DeadLetter {
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
         match &self.unit {
-            Unit::Record => self.record.payload.as_deref(),
+            Unit::Record | Unit::Gap => self.record.payload.as_deref(),
             Unit::Span { raw, .. } => Some(raw),
         }
     }
 
-    /// `record` or `span`.
+    /// `record`, `span` or `gap`.
     #[must_use]
     pub fn unit(&self) -> &'static str {
         match &self.unit {
             Unit::Record => "record",
+            Unit::Gap => "gap",
             Unit::Span { .. } => "span",
         }
     }

@@ -88,12 +88,12 @@ impl Tracker {
         }
     }
 
-    /// The next run that has become complete, in order.
+    /// The next run that has become complete, in order, and does not end after epoch `through`.
     ///
     /// # Errors
     /// If more blocks landed than were announced.
-    pub fn next_run(&mut self) -> Result<Option<LandedRun>, MiscountError> {
-        let Some(length) = self.complete_run()? else {
+    pub fn next_run(&mut self, through: u64) -> Result<Option<LandedRun>, MiscountError> {
+        let Some(length) = self.complete_run(through)? else {
             return Ok(None);
         };
         let mut run = LandedRun {
@@ -117,7 +117,7 @@ impl Tracker {
         !self.closed.is_empty()
     }
 
-    fn complete_run(&self) -> Result<Option<usize>, MiscountError> {
+    fn complete_run(&self, through: u64) -> Result<Option<usize>, MiscountError> {
         for (at, close) in self.closed.iter().enumerate() {
             let epoch = close.row.epoch;
             let landed = self.landed.get(&epoch).map_or(0, |landed| landed.blocks);
@@ -129,7 +129,7 @@ impl Tracker {
                     announced,
                 });
             }
-            if landed < announced {
+            if landed < announced || epoch > through {
                 return Ok(None);
             }
             if close.ends_run {
@@ -169,18 +169,18 @@ mod tests {
         let mut tracker = Tracker::default();
         tracker.close(close(1, 1, false)).unwrap();
         tracker.landed(1, 10);
-        assert!(epochs(tracker.next_run().unwrap()).is_empty());
+        assert!(epochs(tracker.next_run(u64::MAX).unwrap()).is_empty());
         tracker.landed(2, 30);
         tracker.close(close(2, 2, true)).unwrap();
         tracker.close(close(3, 0, false)).unwrap();
-        assert!(epochs(tracker.next_run().unwrap()).is_empty());
+        assert!(epochs(tracker.next_run(u64::MAX).unwrap()).is_empty());
         tracker.landed(2, 20);
-        let run = tracker.next_run().unwrap().unwrap();
+        let run = tracker.next_run(u64::MAX).unwrap().unwrap();
         assert_eq!(run.landed_ms, 30);
         assert_eq!(epochs(Some(run)), [1, 2]);
         assert!(tracker.is_waiting());
         tracker.close(close(5, 0, true)).unwrap();
-        assert_eq!(tracker.next_run().unwrap().unwrap().landed_ms, 7);
+        assert_eq!(tracker.next_run(u64::MAX).unwrap().unwrap().landed_ms, 7);
         assert!(!tracker.is_waiting());
     }
 
@@ -191,11 +191,20 @@ mod tests {
             tracker.close(close(epoch, 1, true)).unwrap();
         }
         tracker.landed(2, 1);
-        assert!(epochs(tracker.next_run().unwrap()).is_empty());
+        assert!(epochs(tracker.next_run(u64::MAX).unwrap()).is_empty());
         tracker.landed(1, 2);
-        assert_eq!(epochs(tracker.next_run().unwrap()), [1]);
-        assert_eq!(epochs(tracker.next_run().unwrap()), [2]);
-        assert!(epochs(tracker.next_run().unwrap()).is_empty());
+        assert_eq!(epochs(tracker.next_run(u64::MAX).unwrap()), [1]);
+        assert_eq!(epochs(tracker.next_run(u64::MAX).unwrap()), [2]);
+        assert!(epochs(tracker.next_run(u64::MAX).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn a_complete_run_waits_for_who_else_has_to_land_it() {
+        let mut tracker = Tracker::default();
+        tracker.close(close(1, 0, false)).unwrap();
+        tracker.close(close(2, 0, true)).unwrap();
+        assert!(epochs(tracker.next_run(1).unwrap()).is_empty());
+        assert_eq!(epochs(tracker.next_run(2).unwrap()), [1, 2]);
     }
 
     #[test]
@@ -205,7 +214,7 @@ mod tests {
         assert!(tracker.close(close(2, 1, true)).is_err());
         tracker.landed(2, 1);
         tracker.landed(2, 1);
-        let error = tracker.next_run().unwrap_err().to_string();
+        let error = tracker.next_run(u64::MAX).unwrap_err().to_string();
         assert_eq!(
             error,
             "2 blocks of epoch 2 landed, but it was closed with 1"

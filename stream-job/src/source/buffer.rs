@@ -35,6 +35,13 @@ pub struct Batch {
     header_bytes: usize,
 }
 
+/// The bytes that keys and payloads lie in.
+impl AsRef<[u8]> for Batch {
+    fn as_ref(&self) -> &[u8] {
+        &self.arena
+    }
+}
+
 /// A record borrowed from its batch.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
@@ -236,6 +243,10 @@ pub struct PartitionBuffer {
     pub partition: TopicPartition,
     /// Offset of the next record to read: all records below it have been read.
     pub position: i64,
+    /// Nothing more is read for now: the partition is too far ahead of the others.
+    pub paused: bool,
+    /// The source does not have the record at [`Self::position`], and nothing is read until somebody decides what then.
+    pub missing: bool,
     held: Batch,
 }
 
@@ -246,6 +257,8 @@ impl PartitionBuffer {
         Self {
             partition,
             position,
+            paused: false,
+            missing: false,
             held: Batch::default(),
         }
     }

@@ -3,11 +3,13 @@
 pub mod buffer;
 pub mod kafka;
 pub mod recording;
+mod topic_filter;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use buffer::PartitionBuffer;
+pub use topic_filter::{TopicFilter, TopicFilters};
 
 /// One partition of one topic. Ordered by topic name, then number.
 #[derive(
@@ -73,7 +75,7 @@ pub struct Polled {
 
 /// A worker's reader of its partitions. All indexes are positions in the worker's list of buffers.
 pub trait Reader {
-    /// Moves what is there into the buffers until they hold about `budget_bytes`. Never blocks.
+    /// Moves what is there into the buffers that are not paused until all hold about `budget_bytes`. Never blocks.
     ///
     /// # Errors
     /// When a partition cannot be read any more.
@@ -82,6 +84,36 @@ pub trait Reader {
         buffers: &mut [PartitionBuffer],
         budget_bytes: usize,
     ) -> anyhow::Result<Polled>;
+
+    /// Takes on further partitions, whose buffers come after those that it has.
+    ///
+    /// # Errors
+    /// When they can't be read, or the source is one that does not grow.
+    fn add(&mut self, buffers: &[PartitionBuffer]) -> anyhow::Result<()> {
+        anyhow::ensure!(buffers.is_empty(), "a recording does not grow");
+        Ok(())
+    }
+
+    /// The partition's first offset, and the one after its last. May wait for an answer.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    fn available(&mut self, buffer: &PartitionBuffer) -> anyhow::Result<(i64, i64)> {
+        anyhow::bail!("{} is not asked for its offsets", buffer.partition.topic)
+    }
+
+    /// Goes on at `offset` in a partition whose position is missing.
+    ///
+    /// # Errors
+    /// When the source can't.
+    fn skip_to(
+        &mut self,
+        _at: usize,
+        buffer: &mut PartitionBuffer,
+        _offset: i64,
+    ) -> anyhow::Result<()> {
+        anyhow::bail!("nothing is skipped in {}", buffer.partition.topic)
+    }
 
     /// Reads beyond what it holds an epoch to by itself: one of the log reaches further.
     fn read_further(&mut self) {}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use stream_job::checkpoint::epoch_log::{BlockId, Replay};
 use stream_job::checkpoint::record::AckTime;
 use stream_job::dataflow::epochs::Epoch;
-use stream_job::dataflow::harness::run_recording;
+use stream_job::dataflow::harness::{HarnessOptions, run_recording};
 use stream_job::dataflow::output::Output;
 use stream_job::ops::settings::Settings;
 use stream_job::sink::block::Block;
@@ -90,11 +90,20 @@ pub struct Run {
 pub fn run(settings: &Settings, log_dir: &Path, follow: Option<&Replay>) -> Run {
     let memory = Arc::new(Memory::default());
     let output = memory.clone();
-    let log = run_recording(Arc::new(settings.clone()), log_dir, follow, |first_epoch| {
-        output.raw_landed.store(first_epoch - 1, Ordering::SeqCst);
-        output.landed.store(first_epoch - 1, Ordering::SeqCst);
-        output
-    })
+    let options = HarnessOptions {
+        follow,
+        ..HarnessOptions::default()
+    };
+    let log = run_recording(
+        Arc::new(settings.clone()),
+        log_dir,
+        options,
+        |first_epoch| {
+            output.raw_landed.store(first_epoch - 1, Ordering::SeqCst);
+            output.landed.store(first_epoch - 1, Ordering::SeqCst);
+            output
+        },
+    )
     .unwrap();
     let mut blocks = BTreeMap::new();
     for block in memory.blocks.lock().unwrap().drain(..) {

@@ -91,7 +91,7 @@ impl Raw {
             records.insert((topic.to_string(), partition), all);
         }
         let options = DecodeOptions {
-            documents_topic: settings.documents_topic.clone(),
+            documents_topic: stream_job::source::TopicFilter::of(&settings.documents_topic),
             max_record_bytes: usize::try_from(settings.max_record_bytes.0).unwrap(),
             ..DecodeOptions::default()
         };

@@ -38,6 +38,8 @@ pub(crate) fn serve(data: &Path, port: u16) -> Served {
         .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"])
         .arg(data)
         .args(["--max-memory-bytes", "1500000000"])
+        // It warns of every insert that is cut off, and some tests kill the job in the middle of many.
+        .env("RUST_LOG", "error")
         .stdout(Stdio::piped());
     // SAFETY: prctl is async-signal-safe and touches nothing of ours.
     unsafe {

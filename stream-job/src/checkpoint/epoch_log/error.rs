@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::store::StoreError;
+
 /// Why an epoch log could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum EpochLogError {
@@ -16,10 +18,38 @@ pub enum EpochLogError {
         /// Who holds it, as it says itself.
         holder: String,
     },
+    /// A newer process has taken it.
+    #[error(
+        "the epoch log belongs to {who}, of generation {theirs}; this process, of generation {ours}, found that at {at} \
+         and writes no more. Stop one of the two"
+    )]
+    Fenced {
+        /// The object that tells.
+        at: PathBuf,
+        /// Our generation, or the one that we meant to take.
+        ours: u64,
+        /// The other one's.
+        theirs: u64,
+        /// Who the other one is, as it says itself.
+        who: String,
+    },
+    /// The store does not keep its side.
+    #[error(
+        "{at} was taken by a process of generation {theirs}, though generation {ours} has the log: the store does not \
+         keep to conditional puts (If-None-Match), or its objects were changed by hand. It can't hold an epoch log"
+    )]
+    NotKept {
+        /// The object.
+        at: PathBuf,
+        /// The generation that it tells.
+        theirs: u64,
+        /// Ours.
+        ours: u64,
+    },
     /// A frame is damaged that was reported durable.
     #[error(
-        "the epoch log {file} is damaged at byte {at}: {reason}; later entries follow, so this is no torn write. \
-         Restore the file from a backup: going on without these entries could write rows twice"
+        "the epoch log {file} is damaged at byte {at}: {reason}. It is not the last entry, torn by a crash. Restore \
+         the file from a backup: going on without these entries could write rows twice"
     )]
     Damaged {
         /// The segment.
@@ -47,6 +77,12 @@ pub enum EpochLogError {
         /// File name of the segment.
         missing: String,
     },
+    /// The beginning is gone, and no checkpoint stands for it.
+    #[error(
+        "the epoch log begins with {0}: what was before it is gone, and no checkpoint in the log stands for it. \
+         Restore the log from a backup"
+    )]
+    NoBeginning(PathBuf),
     /// There is nothing to read.
     #[error("there is no epoch log at {0}")]
     Nothing(PathBuf),
@@ -71,6 +107,9 @@ pub enum EpochLogError {
     /// The log failed before and takes nothing any more.
     #[error("the epoch log has failed: {0}")]
     Failed(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Reading or writing failed.
     #[error("epoch log {path}: {source}")]
     Io {

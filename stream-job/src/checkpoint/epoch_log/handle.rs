@@ -9,6 +9,12 @@ use crate::checkpoint::record::Entry;
 
 use super::{EpochLog, EpochLogError};
 
+/// What the log's thread is asked for.
+enum Request {
+    Append(Append),
+    PruneBelow(u64),
+}
+
 /// Entries on their way, and who waits for them.
 struct Append {
     entries: Vec<Entry>,
@@ -25,7 +31,7 @@ pub struct EpochLogHandle {
 #[derive(Debug)]
 struct Inner {
     /// `None` only while dropping.
-    sender: Option<mpsc::Sender<Append>>,
+    sender: Option<mpsc::Sender<Request>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     generation: u64,
 }
@@ -36,12 +42,14 @@ impl EpochLogHandle {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(log: EpochLog) -> Result<EpochLogHandle, EpochLogError> {
-        let (sender, appends) = mpsc::channel();
-        let (generation, dir) = (log.generation(), log.dir.clone());
+        let (sender, requests) = mpsc::channel();
+        let generation = log.generation();
         let thread = std::thread::Builder::new()
             .name("epoch-log".to_owned())
-            .spawn(move || commit_groups(log, &appends))
-            .map_err(EpochLogError::at(&dir))?;
+            .spawn(move || commit_groups(log, &requests))
+            .map_err(|error| {
+                EpochLogError::Failed(format!("its thread does not start: {error}"))
+            })?;
         Ok(EpochLogHandle {
             inner: Arc::new(Inner {
                 sender: Some(sender),
@@ -74,10 +82,19 @@ impl EpochLogHandle {
     /// # Errors
     /// If the log failed before.
     pub fn append_later(&self, entries: Vec<Entry>) -> Result<(), EpochLogError> {
-        self.send(Append {
+        self.send(Request::Append(Append {
             entries,
             done: None,
-        })
+        }))
+    }
+
+    /// Deletes from the log's beginning, some time soon, what nobody needs once `epoch` is the oldest checkpoint to
+    /// go back to: see [`EpochLog::prune_below`].
+    ///
+    /// # Errors
+    /// If the log failed before.
+    pub fn prune_below(&self, epoch: u64) -> Result<(), EpochLogError> {
+        self.send(Request::PruneBelow(epoch))
     }
 
     /// This process's generation.
@@ -91,17 +108,17 @@ impl EpochLogHandle {
         entries: Vec<Entry>,
     ) -> Result<oneshot::Receiver<Result<(), String>>, EpochLogError> {
         let (done, answer) = oneshot::channel();
-        self.send(Append {
+        self.send(Request::Append(Append {
             entries,
             done: Some(done),
-        })?;
+        }))?;
         Ok(answer)
     }
 
-    fn send(&self, append: Append) -> Result<(), EpochLogError> {
+    fn send(&self, request: Request) -> Result<(), EpochLogError> {
         let sender = self.inner.sender.as_ref();
         sender
-            .and_then(|sender| sender.send(append).ok())
+            .and_then(|sender| sender.send(request).ok())
             .ok_or_else(stopped)
     }
 }
@@ -132,14 +149,18 @@ impl Drop for Inner {
     }
 }
 
-/// Writes whatever is queued as one frame, until the channel closes or the log fails.
-fn commit_groups(mut log: EpochLog, appends: &mpsc::Receiver<Append>) {
-    while let Ok(first) = appends.recv() {
-        let mut entries = first.entries;
-        let mut waiting: Vec<_> = first.done.into_iter().collect();
-        for append in appends.try_iter() {
-            entries.extend(append.entries);
-            waiting.extend(append.done);
+/// Writes whatever is queued as one frame, then prunes, until the channel closes or the log fails.
+fn commit_groups(mut log: EpochLog, requests: &mpsc::Receiver<Request>) {
+    while let Ok(first) = requests.recv() {
+        let (mut entries, mut waiting, mut prune) = (Vec::new(), Vec::new(), None);
+        for request in std::iter::once(first).chain(requests.try_iter()) {
+            match request {
+                Request::Append(append) => {
+                    entries.extend(append.entries);
+                    waiting.extend(append.done);
+                }
+                Request::PruneBelow(epoch) => prune = prune.max(Some(epoch)),
+            }
         }
         let result = log.append(&entries);
         let answer = result.as_ref().copied().map_err(ToString::to_string);
@@ -147,7 +168,8 @@ fn commit_groups(mut log: EpochLog, appends: &mpsc::Receiver<Append>) {
             // Who no longer waits needs no answer.
             let _ = done.send(answer.clone());
         }
-        if let Err(error) = result {
+        let pruned = result.and_then(|()| prune.map_or(Ok(()), |epoch| log.prune_below(epoch)));
+        if let Err(error) = pruned {
             tracing::error!(%error, "the epoch log failed; nothing more is written to it");
             return;
         }

@@ -10,12 +10,12 @@ const LOCK_FILE: &str = "LOCK";
 
 /// An exclusive `flock` on `DIR/LOCK`; the system releases it when the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct DirLock {
+pub(in crate::checkpoint) struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    pub(super) fn take(dir: &Path) -> Result<DirLock, EpochLogError> {
+    pub(in crate::checkpoint) fn take(dir: &Path) -> Result<DirLock, EpochLogError> {
         let path = dir.join(LOCK_FILE);
         let mut file = (OpenOptions::new()
             .read(true)

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use chrono::DateTime;
 
 use super::{BlockId, RecordedBlock, Replay};
-use crate::checkpoint::record::EpochRecord;
+use crate::checkpoint::record::{CheckpointRef, EpochRecord};
 
-/// Prints what a log says: the header, a line an epoch with its blocks, and the blocks that are not acknowledged.
+/// Prints what a log says: the header, a line an epoch with its blocks, the checkpoints, and the blocks that are not
+/// acknowledged.
 ///
 /// # Errors
 /// If `out` cannot be written.
@@ -17,11 +18,24 @@ pub fn print(replay: &Replay, out: &mut impl Write) -> io::Result<()> {
         "timeline {} · first epoch {} · generation {}",
         replay.timeline, replay.first_epoch, replay.generation
     )?;
+    if let Some(fork) = &replay.forked_from {
+        writeln!(
+            out,
+            "forked from timeline {} after epoch {}",
+            fork.timeline, fork.epoch
+        )?;
+    }
+    if let Some(writer) = &replay.writer {
+        writeln!(out, "written by {writer}")?;
+    }
     for (name, value) in &replay.settings {
         writeln!(out, "setting {name} = {value}")?;
     }
     for record in &replay.epochs {
         print_epoch(replay, record, out)?;
+    }
+    for checkpoint in &replay.checkpoints {
+        print_checkpoint(checkpoint, out)?;
     }
     let waiting: Vec<_> = (replay.blocks.iter())
         .filter(|(_, block)| block.acked_ms.is_none())
@@ -66,7 +80,7 @@ fn print_epoch(replay: &Replay, record: &EpochRecord, out: &mut impl Write) -> i
     });
     writeln!(
         out,
-        "epoch {} · wall {} · watermark {} · {count} blocks, {rows} rows{}{} · {}",
+        "epoch {} · wall {} · watermark {} · {count} blocks, {rows} rows{}{}{} · {}",
         record.epoch,
         time(record.wall_ms.saturating_mul(1000)),
         time(record.watermark_us),
@@ -80,7 +94,19 @@ fn print_epoch(replay: &Replay, record: &EpochRecord, out: &mut impl Write) -> i
         } else {
             ""
         },
+        record.checkpoint.map_or(String::new(), |rewrite| format!(
+            " · checkpoint, whole groups {}..{}",
+            rewrite.from, rewrite.to
+        )),
         positions.join(" "),
+    )
+}
+
+fn print_checkpoint(checkpoint: &CheckpointRef, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "checkpoint of epoch {} · {}, {} bytes, CRC-32C {:08x}",
+        checkpoint.epoch, checkpoint.manifest, checkpoint.bytes, checkpoint.crc32c
     )
 }
 

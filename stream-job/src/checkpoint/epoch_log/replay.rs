@@ -1,15 +1,17 @@
 //! What an epoch log says, read back.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use crate::checkpoint::record::{Ack, Entry, EpochRecord, Intent, Position};
+use serde::{Deserialize, Serialize};
 
-use super::frame::{self, Found};
-use super::{EpochLogError, NewLog, VERSION, segment};
+use crate::checkpoint::record::{
+    Ack, CheckpointRef, Entry, EpochRecord, ForkPoint, Intent, Position,
+};
+
+use super::NewLog;
 
 /// Which block an intent or an ack is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BlockId {
     /// Table.
     pub table: String,
@@ -22,7 +24,7 @@ pub struct BlockId {
 }
 
 /// What the log says of a block.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedBlock {
     /// Rows.
     pub rows: u64,
@@ -32,6 +34,9 @@ pub struct RecordedBlock {
     pub acked_ms: Option<i64>,
     /// How many intents of the same table were recorded before.
     pub place: u64,
+    /// Whether its intent is in another log than this process writes to: that of a process that built it before.
+    #[serde(default)]
+    pub elsewhere: bool,
 }
 
 /// A whole epoch log in memory.
@@ -47,57 +52,22 @@ pub struct Replay {
     pub positions: Vec<Position>,
     /// Settings that shape rows, by name, as the log was begun.
     pub settings: BTreeMap<String, String>,
+    /// Where this timeline left another one.
+    pub forked_from: Option<ForkPoint>,
     /// This process's generation; in a log that was only read, the newest one recorded.
     pub generation: u64,
-    /// The epochs recorded, ascending.
+    /// Who took the newest generation recorded, where it says so.
+    pub writer: Option<String>,
+    /// The epochs recorded, ascending. Those that were pruned are missing at the beginning.
     pub epochs: Vec<EpochRecord>,
+    /// The checkpoints recorded, newest last.
+    pub checkpoints: Vec<CheckpointRef>,
     /// The blocks recorded.
     pub blocks: BTreeMap<BlockId, RecordedBlock>,
     /// Intents recorded, by table.
     pub intents: BTreeMap<String, u64>,
     /// Bytes of a torn last frame that were left out; worth a warning if not 0.
     pub torn_bytes: u64,
-}
-
-/// Reads another log's epochs without taking it: all segments of a folder, or one segment file. A torn last frame is
-/// left out.
-///
-/// # Errors
-/// If there is no log, or it is damaged.
-pub fn read(path: &Path) -> Result<Replay, EpochLogError> {
-    let replay = if path.is_dir() {
-        read_segments(path)?.0
-    } else {
-        let bytes = std::fs::read(path).map_err(EpochLogError::at(path))?;
-        let mut reader = Reader::default();
-        reader.read(path, &bytes, true)?;
-        reader.replay
-    };
-    replay.ok_or_else(|| EpochLogError::Nothing(path.to_path_buf()))
-}
-
-/// Where writing goes on.
-pub(super) struct Tail {
-    pub(super) number: u64,
-    pub(super) valid_bytes: u64,
-}
-
-/// Reads all segments of a folder; nothing if there are none, or none with a whole frame.
-pub(super) fn read_segments(dir: &Path) -> Result<(Option<Replay>, Option<Tail>), EpochLogError> {
-    let numbers = segment::list(dir)?;
-    let mut reader = Reader::default();
-    let mut tail = None;
-    for &number in &numbers {
-        let path = dir.join(segment::file_name(number));
-        let bytes = std::fs::read(&path).map_err(EpochLogError::at(&path))?;
-        let last = Some(&number) == numbers.last();
-        let valid_bytes = reader.read(&path, &bytes, last)?;
-        tail = Some(Tail {
-            number,
-            valid_bytes,
-        });
-    }
-    Ok((reader.replay, tail))
 }
 
 impl Replay {
@@ -107,6 +77,7 @@ impl Replay {
             first_epoch: new.first_epoch,
             positions: new.positions,
             settings: new.settings,
+            forked_from: new.forked_from,
             ..Replay::default()
         }
     }
@@ -117,26 +88,48 @@ impl Replay {
             first_epoch: self.first_epoch,
             positions: self.positions.clone(),
             settings: self.settings.clone(),
+            forked_from: self.forked_from.clone(),
         }
     }
 
-    /// Takes in one entry that is not a header.
-    fn apply(&mut self, entry: Entry) -> Result<(), String> {
+    pub(crate) fn newest_checkpoint(&self) -> Option<u64> {
+        self.checkpoints
+            .iter()
+            .map(|checkpoint| checkpoint.epoch)
+            .max()
+    }
+
+    /// Takes in one entry that is neither header nor acks.
+    pub(super) fn apply(&mut self, entry: Entry) -> Result<(), String> {
         match entry {
-            Entry::Header { .. } => Ok(()),
-            Entry::Generation { generation } if generation < self.generation => Err(format!(
+            // The reader's part: what they mean depends on where they stand.
+            Entry::Header { .. } | Entry::Acks { .. } => Ok(()),
+            Entry::Generation { generation, .. } if generation < self.generation => Err(format!(
                 "generation {generation} after generation {}: an old process wrote on",
                 self.generation
             )),
-            Entry::Generation { generation } => {
+            Entry::Generation { generation, by } => {
                 self.generation = generation;
+                if by.is_some() {
+                    self.writer = by;
+                }
                 Ok(())
             }
             Entry::Epoch(record) => self.apply_epoch(record),
             Entry::Intents { blocks } => blocks
                 .into_iter()
                 .try_for_each(|intent| self.apply_intent(intent)),
-            Entry::Acks { blocks } => blocks.into_iter().try_for_each(|ack| self.apply_ack(ack)),
+            Entry::Checkpoint {
+                epoch,
+                manifest,
+                crc32c,
+                bytes,
+            } => self.apply_checkpoint(CheckpointRef {
+                epoch,
+                manifest,
+                crc32c,
+                bytes,
+            }),
         }
     }
 
@@ -164,6 +157,7 @@ impl Replay {
             hash: intent.hash,
             acked_ms: None,
             place: *place,
+            elsewhere: false,
         };
         *place += 1;
         match self.blocks.insert(id.clone(), recorded) {
@@ -172,7 +166,26 @@ impl Replay {
         }
     }
 
-    fn apply_ack(&mut self, ack: Ack) -> Result<(), String> {
+    /// Takes in a checkpoint that was appended to the log just now.
+    pub(crate) fn note_checkpoint(&mut self, checkpoint: CheckpointRef) {
+        self.checkpoints.push(checkpoint);
+    }
+
+    fn apply_checkpoint(&mut self, checkpoint: CheckpointRef) -> Result<(), String> {
+        if let Some(last) = self.epochs.last()
+            && last.epoch < checkpoint.epoch
+        {
+            return Err(format!(
+                "a checkpoint of epoch {}, which was not cut: the last one is {}",
+                checkpoint.epoch, last.epoch
+            ));
+        }
+        self.checkpoints.push(checkpoint);
+        Ok(())
+    }
+
+    /// Takes in one acknowledgement, or tells its block if that has no intent.
+    pub(super) fn acknowledge(&mut self, ack: Ack) -> Result<(), BlockId> {
         let id = BlockId {
             table: ack.table,
             shard: ack.shard,
@@ -180,7 +193,7 @@ impl Replay {
             n: ack.n,
         };
         let Some(recorded) = self.blocks.get_mut(&id) else {
-            return Err(format!("an acknowledgement of {id}, which has no intent"));
+            return Err(id);
         };
         // Sent again after a crash between insert and ack, a block is acknowledged a second time: the first counts.
         recorded.acked_ms.get_or_insert(ack.acked_ms);
@@ -211,92 +224,5 @@ impl std::fmt::Display for BlockId {
             f,
             "block {n} of {table}, shard {shard}, up to epoch {epoch}"
         )
-    }
-}
-
-#[derive(Default)]
-struct Reader {
-    replay: Option<Replay>,
-}
-
-impl Reader {
-    /// Reads one segment and returns how many of its bytes are whole frames.
-    fn read(&mut self, path: &Path, bytes: &[u8], last: bool) -> Result<u64, EpochLogError> {
-        let mut rest = bytes;
-        loop {
-            let at = (bytes.len() - rest.len()) as u64;
-            match frame::find(rest) {
-                Found::End => return Ok(at),
-                Found::Frame { body, rest: after } => {
-                    self.read_body(path, at, body)?;
-                    rest = after;
-                }
-                Found::Broken(reason) => {
-                    if !last || frame::any_frame_follows(rest) {
-                        let file = path.to_path_buf();
-                        return Err(EpochLogError::Damaged { file, at, reason });
-                    }
-                    if let Some(replay) = &mut self.replay {
-                        replay.torn_bytes = rest.len() as u64;
-                    }
-                    return Ok(at);
-                }
-            }
-        }
-    }
-
-    fn read_body(&mut self, path: &Path, at: u64, body: &[u8]) -> Result<(), EpochLogError> {
-        let contradiction = |reason| EpochLogError::Contradiction {
-            file: path.to_path_buf(),
-            at,
-            reason,
-        };
-        for entry in frame::entries(body).map_err(contradiction)? {
-            if let Entry::Header { version, .. } = entry
-                && version != VERSION
-            {
-                return Err(EpochLogError::Version {
-                    file: path.to_path_buf(),
-                    found: version,
-                    known: VERSION,
-                });
-            }
-            self.apply(at, entry).map_err(contradiction)?;
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, at: u64, entry: Entry) -> Result<(), String> {
-        match (&mut self.replay, entry) {
-            (_, Entry::Header { timeline, .. }) if at != 0 => Err(format!(
-                "a header (timeline {timeline}) that is not at a segment's start"
-            )),
-            (
-                None,
-                Entry::Header {
-                    timeline,
-                    first_epoch,
-                    positions,
-                    settings,
-                    ..
-                },
-            ) => {
-                self.replay = Some(Replay::of_new(NewLog {
-                    timeline,
-                    first_epoch,
-                    positions,
-                    settings,
-                }));
-                Ok(())
-            }
-            (None, _) => Err("the log does not start with a header".to_owned()),
-            (Some(replay), Entry::Header { timeline, .. }) if timeline != replay.timeline => {
-                Err(format!(
-                    "a segment of timeline {timeline} after one of timeline {}",
-                    replay.timeline
-                ))
-            }
-            (Some(replay), entry) => replay.apply(entry),
-        }
     }
 }

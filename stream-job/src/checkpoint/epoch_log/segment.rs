@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::record::Entry;
+use crate::checkpoint::store::local::sync_folder;
 
 use super::{EpochLogError, frame};
 
@@ -27,7 +28,7 @@ impl Segment {
         let file = (OpenOptions::new().append(true).create_new(true))
             .open(&path)
             .map_err(EpochLogError::at(&path))?;
-        sync_dir(dir)?;
+        sync_folder(dir)?;
         Ok(Segment {
             file,
             path,
@@ -52,7 +53,7 @@ impl Segment {
             Ok(file)
         };
         let file = open().map_err(EpochLogError::at(&path))?;
-        sync_dir(dir)?;
+        sync_folder(dir)?;
         Ok(Segment {
             file,
             path,
@@ -83,15 +84,20 @@ pub(super) fn file_name(number: u64) -> String {
     format!("{PREFIX}{number:08}{SUFFIX}")
 }
 
+/// The number of a segment, if the file is named as one.
+pub(super) fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix(PREFIX)?
+        .strip_suffix(SUFFIX)?
+        .parse()
+        .ok()
+}
+
 /// Numbers of the segments in a folder, ascending, without a gap.
 pub(super) fn list(dir: &Path) -> Result<Vec<u64>, EpochLogError> {
     let mut numbers = Vec::new();
     for file in std::fs::read_dir(dir).map_err(EpochLogError::at(dir))? {
-        let name = file.map_err(EpochLogError::at(dir))?.file_name();
-        let number: Option<u64> = (name.to_str())
-            .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX))
-            .and_then(|digits| digits.parse().ok());
-        numbers.extend(number);
+        numbers.extend(number_of(&file.map_err(EpochLogError::at(dir))?.path()));
     }
     numbers.sort_unstable();
     match numbers.windows(2).find(|pair| pair[1] != pair[0] + 1) {
@@ -101,10 +107,4 @@ pub(super) fn list(dir: &Path) -> Result<Vec<u64>, EpochLogError> {
             missing: file_name(gap[0] + 1),
         }),
     }
-}
-
-fn sync_dir(dir: &Path) -> Result<(), EpochLogError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(EpochLogError::at(dir))
 }

@@ -1,24 +1,26 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::path::PathBuf;
 
 use super::*;
-use crate::checkpoint::record::{Ack, EpochRecord, Intent, Position};
+use crate::checkpoint::record::{Ack, EpochRecord, ForkPoint, Intent, Position, Rewrite};
 
-fn new_log() -> std::io::Result<NewLog> {
+pub(super) fn new_log() -> std::io::Result<NewLog> {
     Ok(NewLog {
         timeline: "t1".to_owned(),
         positions: Vec::new(),
         first_epoch: 100,
         settings: BTreeMap::from([("sink_shards".to_owned(), "2".to_owned())]),
+        forked_from: None,
     })
 }
 
-fn open(dir: &Path) -> (EpochLog, Replay) {
+pub(super) fn open(dir: &Path) -> (EpochLog, Replay) {
     EpochLog::open(dir, new_log).unwrap()
 }
 
-fn epoch(epoch: u64) -> Entry {
+pub(super) fn epoch(epoch: u64) -> Entry {
     Entry::Epoch(EpochRecord {
         epoch,
         timeline: "t1".to_owned(),
@@ -32,16 +34,19 @@ fn epoch(epoch: u64) -> Entry {
         watermark_us: 1_700_000_000_000_000,
         partition_watermarks_us: vec![1],
         idle: vec![0],
+        gaps: Vec::new(),
         wall_ms: 1_700_000_000_000,
         dws_block_ends: true,
         ack_times: Vec::new(),
         settings_hash: 1,
         code_version: "v".to_owned(),
         end_of_input: false,
+        checkpoint: None,
+        tells_all: false,
     })
 }
 
-fn intent(epoch: u64, n: u16) -> Intent {
+pub(super) fn intent(epoch: u64, n: u16) -> Intent {
     Intent {
         table: "dwd_span".to_owned(),
         shard: 1,
@@ -52,13 +57,22 @@ fn intent(epoch: u64, n: u16) -> Intent {
     }
 }
 
-fn ack(epoch: u64, n: u16, acked_ms: i64) -> Ack {
+pub(super) fn ack(epoch: u64, n: u16, acked_ms: i64) -> Ack {
     Ack {
         table: "dwd_span".to_owned(),
         shard: 1,
         epoch,
         n,
         acked_ms,
+    }
+}
+
+pub(super) fn checkpoint(epoch: u64) -> Entry {
+    Entry::Checkpoint {
+        epoch,
+        manifest: format!("00000001/checkpoints/{epoch:020}-g1.json"),
+        crc32c: 0xff,
+        bytes: 1000,
     }
 }
 
@@ -101,7 +115,7 @@ fn a_torn_last_frame_is_cut_off_wherever_it_was_torn() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path());
     log.append(&[epoch(100)]).unwrap();
-    let whole = log.segment.bytes();
+    let whole = log.segment().bytes();
     log.append(&[epoch(101)]).unwrap();
     drop(log);
     let file = first_segment(dir.path());
@@ -130,7 +144,7 @@ fn a_torn_last_frame_is_cut_off_wherever_it_was_torn() {
 fn damage_before_the_last_frame_is_refused_with_its_position() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path());
-    let at = log.segment.bytes();
+    let at = log.segment().bytes();
     log.append(&[epoch(100)]).unwrap();
     log.append(&[epoch(101)]).unwrap();
     drop(log);
@@ -180,7 +194,7 @@ fn a_log_goes_on_over_segments() {
     for number in 100..120 {
         log.append(&[epoch(number)]).unwrap();
     }
-    let last = log.segment.number();
+    let last = log.segment().number();
     assert!(last > 3);
     drop(log);
     // A crash right after a segment was made leaves it empty.
@@ -191,10 +205,6 @@ fn a_log_goes_on_over_segments() {
     drop(log);
     assert_eq!(read(dir.path()).unwrap().epochs.len(), 21);
 
-    // Old segments may be deleted, but only from the start.
-    fs::remove_file(dir.path().join(segment::file_name(1))).unwrap();
-    let replay = read(dir.path()).unwrap();
-    assert_eq!((replay.timeline.as_str(), replay.generation), ("t1", 2));
     fs::remove_file(dir.path().join(segment::file_name(3))).unwrap();
     let error = read(dir.path()).unwrap_err().to_string();
     assert!(
@@ -205,7 +215,11 @@ fn a_log_goes_on_over_segments() {
 
 #[test]
 fn contradictions_are_refused() {
-    let cases: [(&str, Vec<Entry>); 4] = [
+    let cases: [(&str, Vec<Entry>); 5] = [
+        (
+            "a checkpoint of epoch 101, which was not cut",
+            vec![epoch(100), checkpoint(101)],
+        ),
         ("epoch 100 after epoch 100", vec![epoch(100), epoch(100)]),
         (
             "has no intent",
@@ -221,7 +235,10 @@ fn contradictions_are_refused() {
         ),
         (
             "generation 0 after generation 1",
-            vec![Entry::Generation { generation: 0 }],
+            vec![Entry::Generation {
+                generation: 0,
+                by: None,
+            }],
         ),
     ];
     for (expected, entries) in cases {
@@ -286,14 +303,33 @@ fn a_log_prints_for_people() {
         },
     ])
     .unwrap();
+    let Entry::Epoch(mut record) = epoch(101) else {
+        unreachable!();
+    };
+    record.checkpoint = Some(Rewrite { from: 0, to: 1024 });
+    log.append(&[Entry::Epoch(record), checkpoint(101)])
+        .unwrap();
+    let mut replay = read(dir.path()).unwrap();
+    replay.forked_from = Some(ForkPoint {
+        timeline: "t0".to_owned(),
+        epoch: 99,
+    });
     let mut out = Vec::new();
-    print(&read(dir.path()).unwrap(), &mut out).unwrap();
+    print(&replay, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert!(
         text.contains("epoch 100 · wall 2023-11-14 22:13:20.000"),
         "{text}"
     );
     assert!(text.contains("otlp_spans/0@17 idle"), "{text}");
+    for expected in [
+        "forked from timeline t0 after epoch 99",
+        &format!("written by process {}", std::process::id()),
+        "checkpoint, whole groups 0..1024",
+        "checkpoint of epoch 101 · 00000001/checkpoints/00000000000000000101-g1.json, 1000 bytes, CRC-32C 000000ff",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
     assert!(
         text.contains("not acknowledged: block 0 of dwd_span, shard 1, up to epoch 100"),
         "{text}"

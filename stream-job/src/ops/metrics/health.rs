@@ -1,7 +1,7 @@
 //! Whether the process lives and whether it can do its work.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::source::wall_ms;
@@ -22,6 +22,9 @@ pub struct Health {
     /// What has gone away while the job ran, by who noticed it.
     away: Mutex<BTreeMap<String, String>>,
     timeline: OnceLock<String>,
+    generation: AtomicU64,
+    /// The last epoch that the run has to go through again before it goes on; 0 for none.
+    restores_up_to: AtomicU64,
 }
 
 impl Default for Health {
@@ -35,6 +38,8 @@ impl Default for Health {
             waiting_for: Mutex::new(None),
             away: Mutex::default(),
             timeline: OnceLock::new(),
+            generation: AtomicU64::new(0),
+            restores_up_to: AtomicU64::new(0),
         }
     }
 }
@@ -84,6 +89,16 @@ impl Health {
         let _ = self.timeline.set(timeline.to_owned());
     }
 
+    /// Says which generation of the job this process belongs to.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Relaxed);
+    }
+
+    /// Says which epoch is the last that was cut before this start and has to be gone through again; `None` for none.
+    pub fn set_restores_up_to(&self, epoch: Option<u64>) {
+        self.restores_up_to.store(epoch.unwrap_or(0), Relaxed);
+    }
+
     /// False once a dataflow that ticked has not for a minute.
     #[must_use]
     pub fn is_alive(&self) -> bool {
@@ -115,23 +130,31 @@ impl Health {
         None
     }
 
-    pub(super) fn started_ms(&self) -> i64 {
+    pub(crate) fn generation(&self) -> Option<u64> {
+        Some(self.generation.load(Relaxed)).filter(|&generation| generation > 0)
+    }
+
+    pub(crate) fn restores_up_to(&self) -> u64 {
+        self.restores_up_to.load(Relaxed)
+    }
+
+    pub(crate) fn started_ms(&self) -> i64 {
         self.started_ms
     }
 
-    pub(super) fn source_assigned(&self) -> bool {
+    pub(crate) fn source_assigned(&self) -> bool {
         self.source_assigned.load(Relaxed)
     }
 
-    pub(super) fn warehouse_proven(&self) -> bool {
+    pub(crate) fn warehouse_proven(&self) -> bool {
         self.warehouse_proven.load(Relaxed)
     }
 
-    pub(super) fn stopping(&self) -> bool {
+    pub(crate) fn stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
 
-    pub(super) fn waiting_for(&self) -> Option<String> {
+    pub(crate) fn waiting_for(&self) -> Option<String> {
         let waiting_for = self
             .waiting_for
             .lock()
@@ -142,7 +165,7 @@ impl Health {
         })
     }
 
-    pub(super) fn timeline(&self) -> Option<&str> {
+    pub(crate) fn timeline(&self) -> Option<&str> {
         self.timeline.get().map(String::as_str)
     }
 }

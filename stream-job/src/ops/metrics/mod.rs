@@ -8,7 +8,10 @@ mod process;
 mod registry;
 
 pub use health::Health;
-pub use registry::{Counter, Family, Gauge, Histogram, Metric};
+pub use registry::{Counter, Family, Gauge, Histogram, Metric, Seconds, Timing};
+
+pub(crate) use process::resident_bytes;
+pub(crate) use registry::head;
 
 /// Name and help text of one metric, for the documentation and its test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ macro_rules! declare_metrics {
         pub struct Metrics {
             $(#[doc = $doc] pub $field: $kind,)+
             $(#[doc = $fdoc] pub $ffield: Family<$fkind>,)+
-            /// What the health checks and `/api/v1/status` tell besides numbers.
+            /// What the health checks and the status tell besides numbers.
             pub health: Health,
         }
 
@@ -97,6 +100,14 @@ declare_metrics! {
         epochs_in_flight: Gauge = "spanflow_epochs_in_flight";
         /// The job's watermark in milliseconds since 1970; 0 before the first.
         watermark_ms: Gauge = "spanflow_watermark_timestamp_milliseconds";
+        /// The epoch of the newest complete checkpoint; 0 before the first.
+        checkpoint_epoch: Gauge = "spanflow_checkpoint_epoch";
+        /// Bytes of all state files that the newest checkpoint needs.
+        checkpoint_bytes: Gauge = "spanflow_checkpoint_bytes";
+        /// When the newest checkpoint was completed, in milliseconds since 1970; 0 before the first.
+        checkpoint_ms: Gauge = "spanflow_checkpoint_timestamp_milliseconds";
+        /// How long a worker stood still to save its operators' state, once a checkpoint and worker.
+        checkpoint_pause_seconds: Histogram = "spanflow_checkpoint_pause_seconds";
         /// Time from sending an insert to its acknowledgement, retries left out.
         insert_seconds: Histogram = "spanflow_insert_seconds";
         /// Inserts sent again after a failure.
@@ -115,12 +126,20 @@ declare_metrics! {
         partition_lag: Gauge = "spanflow_partition_lag_records" ["topic", "partition"];
         /// 1 while a partition is idle and does not hold the watermark back.
         partition_idle: Gauge = "spanflow_partition_idle" ["topic", "partition"];
+        /// 1 while a partition is so far ahead of the slowest that it is not read.
+        partition_paused: Gauge = "spanflow_partition_paused" ["topic", "partition"];
+        /// Records that were deleted before they were read, where `on_data_loss` lets the job go on; at most, as offsets have gaps.
+        records_lost: Counter = "spanflow_records_lost_total" ["topic", "partition"];
         /// Blocks acknowledged, by table.
         blocks: Counter = "spanflow_blocks_total" ["table"];
         /// Rows acknowledged, by table.
         rows: Counter = "spanflow_rows_total" ["table"];
         /// Keys in state: windows, traces, sessions, fingerprints.
         state_keys: Gauge = "spanflow_state_keys" ["state"];
+        /// Time that workers spent in an operator's logic; waits for room at the sink count for who waits.
+        operator_busy: Seconds = "spanflow_operator_busy_seconds_total" ["operator"];
+        /// Time that the source held records back for want of an epoch, and that blocks waited for room at the sink.
+        operator_blocked: Seconds = "spanflow_operator_blocked_seconds_total" ["operator"];
     }
     scrape {
         "spanflow_watermark_delay_seconds", "gauge", "How far the watermark is behind the wall clock; absent before the first watermark.";
@@ -143,7 +162,9 @@ impl Metrics {
                     seconds.to_string()
                 }),
                 "spanflow_ready" => Some(u8::from(self.health.is_ready()).to_string()),
-                "process_resident_memory_bytes" => process::resident_bytes().map(|b| b.to_string()),
+                "process_resident_memory_bytes" => {
+                    process::resident_bytes("self").map(|b| b.to_string())
+                }
                 "process_start_time_seconds" => Some((self.health.started_ms() / 1000).to_string()),
                 _ => continue,
             };
@@ -163,89 +184,6 @@ impl Metrics {
             watermark => Some(crate::source::wall_ms() - watermark),
         }
     }
-
-    /// What `/api/v1/status` gives.
-    #[must_use]
-    pub fn status(&self) -> serde_json::Value {
-        let sum = |family: &Family<Counter>| {
-            family
-                .members()
-                .iter()
-                .map(|(_, counter)| counter.get())
-                .sum::<u64>()
-        };
-        let by_label = |family: &Family<Counter>| -> serde_json::Map<String, serde_json::Value> {
-            let members = family.members().into_iter();
-            members
-                .map(|(labels, counter)| (labels.join("/"), counter.get().into()))
-                .collect()
-        };
-        let state: serde_json::Map<_, serde_json::Value> = self
-            .state_keys
-            .members()
-            .into_iter()
-            .map(|(labels, gauge)| (labels.join("/"), gauge.get().into()))
-            .collect();
-        let watermark = self.watermark_ms.get();
-        serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "timeline": self.health.timeline(),
-            "ready": self.health.is_ready(),
-            "source_assigned": self.health.source_assigned(),
-            "warehouse_proven": self.health.warehouse_proven(),
-            "waiting_for": self.health.waiting_for(),
-            "stopping": self.health.stopping(),
-            "uptime_ms": crate::source::wall_ms() - self.health.started_ms(),
-            "epoch": self.epoch.get(),
-            "landed_epoch": self.landed_epoch.get(),
-            "epochs_in_flight": self.epochs_in_flight.get(),
-            "watermark_ms": (watermark != 0).then_some(watermark),
-            "watermark_delay_ms": self.watermark_delay_ms(),
-            "partitions": self.partitions(),
-            "records": sum(&self.records),
-            "record_bytes": self.record_bytes.get(),
-            "spans": {
-                "in": self.spans_in.get(),
-                "landed": self.spans_landed.get(),
-                "duplicate": self.spans_duplicate.get(),
-                "rejected": self.spans_rejected.get(),
-                "late": self.spans_late.get(),
-            },
-            "dead_letters": by_label(&self.dead_letters),
-            "rows": by_label(&self.rows),
-            "blocks": sum(&self.blocks),
-            "insert": {
-                "retries": self.insert_retries.get(),
-                "in_flight_bytes": self.in_flight_bytes.get(),
-                "p50_ms": self.insert_seconds.quantile(0.5).map(|d| d.as_millis()),
-                "p99_ms": self.insert_seconds.quantile(0.99).map(|d| d.as_millis()),
-            },
-            "state_keys": state,
-            "resident_memory_bytes": process::resident_bytes(),
-        })
-    }
-
-    fn partitions(&self) -> Vec<serde_json::Value> {
-        let member = |family: &Family<Gauge>, labels: &[String]| {
-            family
-                .members()
-                .iter()
-                .find(|(l, _)| l == labels)
-                .map(|(_, gauge)| gauge.get())
-        };
-        let partitions = self.partition_offset.members().into_iter();
-        partitions
-            .map(|(labels, offset)| {
-                serde_json::json!({
-                    "topic": labels[0],
-                    "partition": labels[1].parse::<i32>().ok(),
-                    "next_offset": offset.get(),
-                    "lag": member(&self.partition_lag, &labels),
-                    "idle": member(&self.partition_idle, &labels) == Some(1),
-                })
-            })
-            .collect()
-    }
 }
 
 #[cfg(test)]
@@ -263,6 +201,7 @@ mod tests {
             .collect();
         let declared: Vec<String> = METRICS
             .iter()
+            .chain(crate::ops::supervise::METRICS)
             .map(|m| {
                 let labels = if m.labels.is_empty() {
                     "–".to_owned()
@@ -317,22 +256,5 @@ mod tests {
             ),
             "{text}"
         );
-    }
-
-    #[test]
-    fn the_status_shows_partitions_and_counts() {
-        let metrics = Metrics::default();
-        metrics.partition_offset.with(&["otlp_spans", "3"]).set(42);
-        metrics.partition_lag.with(&["otlp_spans", "3"]).set(8);
-        metrics.records.with(&["otlp_spans"]).add(42);
-        metrics.records.with(&["agent.conversations"]).add(1);
-        metrics.dead_letters.with(&["zero_trace_id"]).add(2);
-        let status = metrics.status();
-        assert_eq!(status["records"], 43);
-        assert_eq!(status["dead_letters"]["zero_trace_id"], 2);
-        assert_eq!(status["partitions"][0]["next_offset"], 42);
-        assert_eq!(status["partitions"][0]["lag"], 8);
-        assert_eq!(status["partitions"][0]["idle"], false);
-        assert_eq!(status["watermark_ms"], serde_json::Value::Null);
     }
 }

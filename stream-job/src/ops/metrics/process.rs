@@ -1,8 +1,8 @@
-//! What the system says about this process.
+//! What the system says about a process.
 
-/// Resident memory in bytes, `None` where `/proc` is not there.
-pub(super) fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+/// Resident memory in bytes of `/proc/PROCESS`, where `self` is this one; `None` where it is not there.
+pub(crate) fn resident_bytes(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -17,6 +17,8 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn resident_memory_is_read() {
-        assert!(super::resident_bytes().unwrap() > 100_000);
+        assert!(super::resident_bytes("self").unwrap() > 100_000);
+        // Beyond the largest process id of Linux.
+        assert_eq!(super::resident_bytes("8388608"), None);
     }
 }

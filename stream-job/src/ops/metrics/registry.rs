@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A kind of metric.
 pub trait Metric: Default {
@@ -40,6 +40,55 @@ impl Counter {
 }
 
 impl Metric for Counter {
+    const TYPE: &'static str = "counter";
+
+    fn render(&self, name: &str, labels: &str, out: &mut String) {
+        sample(out, name, labels, &self.get().to_string());
+    }
+}
+
+/// Time that only grows; kept in nanoseconds, shown in seconds.
+#[derive(Debug, Default)]
+pub struct Seconds(AtomicU64);
+
+impl Seconds {
+    /// Adds a duration.
+    pub fn add(&self, duration: Duration) {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(ns, Relaxed);
+    }
+
+    /// Adds the time from now until the guard is dropped.
+    #[must_use]
+    pub fn time(self: &Arc<Self>) -> Timing {
+        Timing {
+            sum: Arc::clone(self),
+            since: Instant::now(),
+        }
+    }
+
+    /// The sum so far, in seconds.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn get(&self) -> f64 {
+        self.0.load(Relaxed) as f64 / 1e9
+    }
+}
+
+/// Time that is running; see [`Seconds::time`].
+#[derive(Debug)]
+pub struct Timing {
+    sum: Arc<Seconds>,
+    since: Instant,
+}
+
+impl Drop for Timing {
+    fn drop(&mut self) {
+        self.sum.add(self.since.elapsed());
+    }
+}
+
+impl Metric for Seconds {
     const TYPE: &'static str = "counter";
 
     fn render(&self, name: &str, labels: &str, out: &mut String) {
@@ -209,7 +258,7 @@ impl<M: Metric> Family<M> {
 }
 
 /// The two comment lines before a metric's samples.
-pub(super) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(crate) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }
 
@@ -268,6 +317,19 @@ mod tests {
         assert_eq!(histogram.quantile(0.5), Some(Duration::from_millis(5)));
         assert_eq!(histogram.quantile(0.99), Some(Duration::from_millis(5)));
         assert_eq!(histogram.quantile(1.0), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn time_adds_up_in_seconds_until_its_guard_is_dropped() {
+        let sum = Arc::new(Seconds::default());
+        sum.add(Duration::from_millis(1_500));
+        let mut out = String::new();
+        sum.render("busy_seconds_total", "", &mut out);
+        assert_eq!(out, "busy_seconds_total 1.5\n");
+        let timing = sum.time();
+        assert!(sum.get() < 1.5 + f64::EPSILON);
+        drop(timing);
+        assert!(sum.get() > 1.5);
     }
 
     #[test]

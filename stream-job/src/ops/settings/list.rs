@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::declare::{Facts, Spec, check_range, declare_settings};
-use super::value::{ByteSize, InsertCompression, Layers, Properties, SettingValue, StartOffsets};
+use super::value::{
+    ByteSize, InsertCompression, Layers, OnDataLoss, Properties, SettingValue, StartOffsets,
+};
 
 const PLAIN: Facts = Facts::PLAIN;
 const SHAPING: Facts = Facts::SHAPING;
@@ -21,9 +23,10 @@ declare_settings! {
         kafka_bootstrap_servers: String = "localhost:9092", PLAIN.alias("KAFKA_BOOTSTRAP_SERVERS");
         /// Folder of a recording to read instead of Kafka; empty reads Kafka.
         recording: String = "", PLAIN;
-        /// Topic with OTLP spans, protobuf or JSON.
+        /// Topic with OTLP spans, protobuf or JSON. With `^` at its beginning, a regular expression: every topic that it
+        /// matches, also those made later, but for those that the job writes, `otlp_metrics` and `agent.rules`.
         spans_topic: String = "otlp_spans", SHAPING;
-        /// Topic with session documents.
+        /// Topic with session documents, or a regular expression as in `spans_topic`.
         documents_topic: String = "agent.conversations", SHAPING;
         /// Topic that gets every rejected value as it came.
         dead_letter_topic: String = "agent.deadletter", PLAIN;
@@ -31,8 +34,13 @@ declare_settings! {
         alerts_topic: String = "agent.alerts", PLAIN;
         /// Whether missing topics are made at start.
         create_topics: bool = "true", PLAIN;
-        /// Where a partition that the epoch log does not know begins.
+        /// Where a fresh start begins. Partitions found later are always read from their first offset.
         start_offsets: StartOffsets = "earliest", PLAIN;
+        /// How often the broker is asked for new partitions and topics.
+        discovery_interval: Duration = "30s", PLAIN.range(100.0, DAY);
+        /// What happens when records were deleted before they were read: `stop`, or `continue` behind them, with the loss
+        /// counted and recorded.
+        on_data_loss: OnDataLoss = "stop", PLAIN;
         /// Properties handed to librdkafka as they are, such as `security.protocol`; passwords only by environment.
         kafka_properties: Properties = "", PLAIN;
     }
@@ -45,14 +53,25 @@ declare_settings! {
         epoch_records: u32 = "10000", PLAIN.range(1.0, 10_000_000.0);
         /// Epochs that may be between source and warehouse before the source waits.
         max_epochs_in_flight: u32 = "4", PLAIN.range(1.0, 1_000.0);
+        /// Bytes of blocks on their way to the warehouse from which on no further epoch is begun.
+        max_bytes_in_flight: ByteSize = "32MiB", PLAIN.range(MIB, 4_096.0 * MIB);
         /// How often the blocks of DWS and ADS tables end.
         dws_block_interval: Duration = "2s", PLAIN.range(10.0, HOUR);
+    }
+    section "Checkpoints" {
+        /// How often a checkpoint is taken, at the end of a DWS block.
+        checkpoint_interval: Duration = "10s", PLAIN.range(100.0, HOUR);
+        /// Checkpoints that are kept, the newest counted; the epoch log reaches back to the oldest.
+        checkpoints_kept: u32 = "3", PLAIN.range(1.0, 100.0);
     }
     section "Event time" {
         /// How far the watermark stays behind the newest event time of a partition.
         max_out_of_orderness: Duration = "10s", PLAIN.range(0.0, DAY);
         /// After this long at a partition's end, the partition no longer holds the watermark back.
         idle_timeout: Duration = "30s", PLAIN.range(100.0, DAY);
+        /// A partition whose event times are further ahead of the slowest is not read until that has caught up; 0 lets all
+        /// run. As long as `allowed_lateness`, it at most doubles the windows in state.
+        max_watermark_drift: Duration = "1h", PLAIN.range(0.0, 30.0 * DAY);
         /// How long after its end a window still takes late spans and fires again.
         allowed_lateness: Duration = "1h", SHAPING.range(0.0, 30.0 * DAY);
         /// An event time further ahead of the wall clock than this never moves a watermark.
@@ -60,6 +79,9 @@ declare_settings! {
         /// How far behind the watermark a span's fingerprint is remembered to drop copies of it; for the spans of session
         /// documents, which come again longer, at least `session_ttl`.
         dedup_horizon: Duration = "10min", SHAPING.range(0.0, 30.0 * DAY);
+        /// How long it is remembered that a dead letter was sent again and has landed: a second replay of it within that is
+        /// a duplicate. At least as long as dead letters are kept.
+        replay_memory: Duration = "30d", SHAPING.range(HOUR, 400.0 * DAY);
         /// How long a trace waits for a missing parent before its children count as orphans.
         orphan_grace: Duration = "60s", SHAPING.range(0.0, DAY);
         /// How long after its last span a trace is kept in state.
@@ -82,7 +104,7 @@ declare_settings! {
         max_name_bytes: u32 = "1024", SHAPING.range(16.0, 65_536.0);
         /// Levels of lists and maps within an attribute; a record with a deeper one is a dead letter.
         max_depth: u32 = "64", SHAPING.range(1.0, 200.0);
-        /// Window keys of one agent and minute; further ones are counted under `__overflow__`.
+        /// Keys of one agent with windows that are not final; further ones are counted under `__overflow__`.
         max_keys_per_agent: u32 = "1000", SHAPING.range(1.0, 1_000_000.0);
         /// Largest record that is decoded; a larger one is a dead letter.
         max_record_bytes: ByteSize = "8MiB", SHAPING.range(KIB, 256.0 * MIB);
@@ -127,18 +149,55 @@ declare_settings! {
         /// Rows of each top list.
         top_n: u32 = "10", SHAPING.range(1.0, 1_000.0);
     }
+    section "Cluster" {
+        /// Name of the job, of letters, digits, `-`, `_` and `.`: processes of another one are not let in.
+        job: String = "spanflow", PLAIN;
+        /// Processes that run the job together, each with `workers` threads; more than one need `cluster_secret`, which
+        /// `submit` makes up where it is not set.
+        processes: u16 = "1", PLAIN.range(1.0, 64.0);
+        /// Where each process listens for the others, `host:port` with commas between them, process 0 first; empty for all
+        /// on this machine.
+        hosts: String = "", PLAIN;
+        /// Port of process 0 on loopback where `hosts` is empty; the other processes take free ones.
+        cluster_port: u16 = "7190", PLAIN.range(1.0, 65_535.0);
+        /// What the processes of a job know and nobody else, at least 16 characters.
+        cluster_secret: String = "", PLAIN.secret();
+        /// How long a process may take to join the others, and a link between two may take to come about.
+        cluster_timeout: Duration = "30s", PLAIN.range(100.0, HOUR);
+    }
     section "Process" {
-        /// Folder of the epoch log.
+        /// Where epoch log and checkpoints are kept: a folder, or `s3://BUCKET/PREFIX` in programs built with `s3`.
         state_dir: String = ".spanflow/job", PLAIN;
         /// Worker threads; 0 takes one a core, at most `sink_shards`, as a shard's rows are built by one worker.
         workers: u16 = "0", PLAIN.range(0.0, 256.0);
         /// Which part of the dataflow is built; `windows` writes nothing and is for benchmarks.
         layers: Layers = "all", SHAPING;
+        /// File that gets the one-minute windows, as they stand at the end of a run of the layers `windows`, one JSON object a
+        /// line; empty writes none. For benchmarks.
+        windows_file: String = "", PLAIN;
         /// Address of the job's HTTP server; anything but loopback needs `http_token`.
         http_listen: SocketAddr = "127.0.0.1:8090", PLAIN;
         /// Token that every HTTP request but the health checks must carry as `Authorization: Bearer`.
         http_token: String = "", PLAIN.secret();
         /// What is logged: a level, or `target=level` directives as in `RUST_LOG`, which goes before this.
         log: String = "info", PLAIN;
+    }
+    section "Supervisor" {
+        /// How long `submit` waits before it starts the job again after a failure; doubled after each further one.
+        restart_backoff_min: Duration = "500ms", PLAIN.range(10.0, HOUR);
+        /// The longest such wait.
+        restart_backoff_max: Duration = "30s", PLAIN.range(10.0, HOUR);
+        /// Failures in a row, with no epoch landed in between, after which `submit` gives up.
+        restart_limit: u32 = "10", PLAIN.range(1.0, 1_000_000.0);
+        /// How long a new program may take until it is ready before a hand-over goes back to the old one.
+        handover_timeout: Duration = "30s", PLAIN.range(SECOND, HOUR);
+        /// Folder of the programs that a hand-over may start; no other is started.
+        jobs_dir: String = ".spanflow/jobs", PLAIN;
+        /// Folder of the processes' logs; empty is `logs` in `state_dir`, or `.spanflow/logs` where that is a URL.
+        log_dir: String = "", PLAIN;
+        /// Size at which a log file is put aside and a new one begun.
+        log_file_bytes: ByteSize = "16MiB", PLAIN.range(4.0 * KIB, 1_024.0 * MIB);
+        /// Log files that are kept of each process besides the newest.
+        log_files: u16 = "4", PLAIN.range(0.0, 1_000.0);
     }
 }

@@ -8,11 +8,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::declare::Spec;
 use super::list::{SPECS, Settings};
+use crate::ops::failpoint;
 
 /// Prefix of the environment variables.
 const PREFIX: &str = "SPANFLOW_";
 /// Variables with the prefix that other parts of Spanflow read.
-const OTHERS: [&str; 4] = [
+const OTHERS: [&str; 6] = [
+    failpoint::FAILPOINT,
+    failpoint::SABOTAGE,
     "SPANFLOW_HOME",
     "SPANFLOW_CACHE",
     "SPANFLOW_DOCKER",

@@ -10,14 +10,20 @@ mod reference;
 mod value;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::control::is_name;
+use crate::source::TopicFilter;
 
 pub use declare::{Facts, Spec};
 pub use list::{SPECS, Settings};
 pub use load::{Inputs, Loaded, SettingsError};
 pub use reference::{effective, example, reference};
-pub use value::{ByteSize, InsertCompression, Layers, Properties, SettingValue, StartOffsets};
+pub use value::{
+    ByteSize, InsertCompression, Layers, OnDataLoss, Properties, SettingValue, StartOffsets,
+};
 
 impl Settings {
     /// The settings that shape rows, by name: what an epoch log remembers, so that a mismatch can be named.
@@ -64,12 +70,33 @@ impl Settings {
                 "`spans_topic` and `documents_topic` must differ: the topic tells how a record is read",
             );
         }
+        for (name, topic) in [
+            ("spans_topic", &self.spans_topic),
+            ("documents_topic", &self.documents_topic),
+        ] {
+            if let Err(error) = TopicFilter::parse(topic) {
+                return Err(SettingsError::Conflict(format!(
+                    "`{name}` begins with ^ and is no regular expression: {error}"
+                )));
+            }
+        }
         for output in [&self.dead_letter_topic, &self.alerts_topic] {
             if output == &self.spans_topic || output == &self.documents_topic {
                 return conflict(
                     "`dead_letter_topic` and `alerts_topic` must not be topics that the job reads: it would feed itself",
                 );
             }
+        }
+        if !is_name(&self.job) {
+            return Err(SettingsError::Conflict(format!(
+                "`job` is `{}`: expected letters, digits, `-`, `_` and `.`, the first a letter or digit, at most 100",
+                self.job
+            )));
+        }
+        if self.restart_backoff_max < self.restart_backoff_min {
+            return conflict(
+                "`restart_backoff_max` must not be shorter than `restart_backoff_min`",
+            );
         }
         if !self.http_listen.ip().is_loopback() && self.http_token.is_empty() {
             return Err(SettingsError::Conflict(format!(
@@ -85,9 +112,30 @@ impl Settings {
                 self.clickhouse_url
             )));
         }
+        crate::cluster::Hosts::of(self)?;
         parse_fixed_offset(&self.document_time_zone)
             .map(|_| ())
             .map_err(SettingsError::Conflict)
+    }
+
+    /// The state folder where it is a local one, `None` where it is a URL.
+    #[must_use]
+    pub fn local_state_dir(&self) -> Option<&Path> {
+        if let Some(folder) = self.state_dir.strip_prefix("file://") {
+            return Some(Path::new(folder));
+        }
+        let is_url = self.state_dir.contains("://") || self.state_dir.starts_with("memory:");
+        (!is_url).then(|| Path::new(&self.state_dir))
+    }
+
+    /// Folder of the processes' logs.
+    #[must_use]
+    pub fn log_folder(&self) -> PathBuf {
+        match self.local_state_dir() {
+            _ if !self.log_dir.is_empty() => PathBuf::from(&self.log_dir),
+            Some(state) => state.join("logs"),
+            None => PathBuf::from(".spanflow/logs"),
+        }
     }
 
     /// Offset of [`Settings::document_time_zone`] from UTC, in seconds east.
@@ -189,6 +237,30 @@ mod tests {
         assert!(error.contains("SPANFLOW_HTTP_TOKEN"), "{error}");
         settings.set("http_token", "secret").unwrap();
         settings.check().unwrap();
+    }
+
+    #[test]
+    fn logs_lie_in_the_state_folder_unless_told_otherwise() {
+        let mut settings = Settings::default();
+        settings.set("state_dir", "/var/job").unwrap();
+        assert_eq!(settings.log_folder(), Path::new("/var/job/logs"));
+        settings.set("state_dir", "file:///var/job").unwrap();
+        assert_eq!(settings.log_folder(), Path::new("/var/job/logs"));
+        settings.set("state_dir", "s3://bucket/job").unwrap();
+        assert_eq!(settings.log_folder(), Path::new(".spanflow/logs"));
+        settings.set("log_dir", "/var/log/job").unwrap();
+        assert_eq!(settings.log_folder(), Path::new("/var/log/job"));
+    }
+
+    #[test]
+    fn a_job_name_is_safe_in_urls_and_a_back_off_grows() {
+        let mut settings = Settings::default();
+        settings.set("job", "../x").unwrap();
+        assert!(settings.check().unwrap_err().to_string().contains("`job`"));
+        settings.set("job", "agents-2").unwrap();
+        settings.set("restart_backoff_max", "100ms").unwrap();
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.contains("restart_backoff_min"), "{error}");
     }
 
     #[test]

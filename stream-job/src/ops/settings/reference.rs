@@ -11,9 +11,9 @@ const INTRODUCTION: &str = "\
 
 <!-- Printed by `stream-job settings`; a test holds this file equal to it. -->
 
-`stream-job run --settings FILE` reads one flat TOML file. The environment variable `SPANFLOW_<NAME>` goes over the
-file, and `--set name=value` over both. A name that no setting has is refused with the nearest one. Durations and
-sizes carry their unit: `500ms`, `10s`, `5min`, `1h`, `7d`; `512KiB`, `32MiB`.
+`stream-job submit FILE` and `stream-job run --settings FILE` read one flat TOML file. The environment variable
+`SPANFLOW_<NAME>` goes over the file, and `--set name=value` over both. A name that no setting has is refused with the
+nearest one. Durations and sizes carry their unit: `500ms`, `10s`, `5min`, `1h`, `7d`; `512KiB`, `32MiB`.
 
 `stream-job settings --example` prints a file with every default; `stream-job settings --effective` prints the values
 in effect and where each comes from.

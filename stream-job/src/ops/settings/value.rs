@@ -268,6 +268,16 @@ setting_words! {
 }
 
 setting_words! {
+    /// What happens when records were deleted before they were read.
+    OnDataLoss {
+        /// The job stops and says which.
+        Stop = "stop",
+        /// It goes on behind them; the loss is counted and recorded.
+        Continue = "continue",
+    }
+}
+
+setting_words! {
     /// How the bodies of inserts are compressed.
     InsertCompression {
         /// Not at all: best on loopback and in one network.

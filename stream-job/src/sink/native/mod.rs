@@ -10,12 +10,14 @@ mod array;
 mod fixed;
 mod low_cardinality;
 mod map;
+mod shared_strings;
 mod strings;
 
 pub use array::{StringArray, StringPairs};
 pub use fixed::{Element, Fixed, Micros, Millis, Seconds};
 pub use low_cardinality::LowCardinality;
 pub use map::{BucketMap, LabelMap};
+pub use shared_strings::SharedStrings;
 pub(crate) use strings::HEX;
 pub use strings::Strings;
 

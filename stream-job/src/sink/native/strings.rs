@@ -7,7 +7,20 @@ use super::{Append, Column, put_string};
 pub struct Strings {
     wire: Vec<u8>,
     ends: Vec<usize>,
+    width: Width,
 }
+
+/// Whether all rows have one length: ids do, and so do the many columns that are empty in every row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Width {
+    #[default]
+    Unknown,
+    Same(usize),
+    Mixed,
+}
+
+/// The wire form of an empty string.
+const EMPTY: u8 = 0;
 
 impl Strings {
     /// Pushes one string.
@@ -20,7 +33,7 @@ impl Strings {
     #[inline]
     pub fn push_bytes(&mut self, bytes: &[u8]) {
         put_string(&mut self.wire, bytes);
-        self.ends.push(self.wire.len());
+        self.end_row();
     }
 
     /// Pushes bytes as lowercase hex.
@@ -31,7 +44,21 @@ impl Strings {
         for &byte in bytes {
             self.wire.extend_from_slice(&HEX[byte as usize]);
         }
+        self.end_row();
+    }
+
+    #[inline]
+    fn end_row(&mut self) {
+        let start = self.ends.last().copied().unwrap_or(0);
+        let width = Width::Same(self.wire.len() - start);
         self.ends.push(self.wire.len());
+        if self.width != width {
+            self.width = if self.ends.len() == 1 {
+                width
+            } else {
+                Width::Mixed
+            };
+        }
     }
 
     fn range(&self, row: usize) -> std::ops::Range<usize> {
@@ -62,6 +89,7 @@ impl Column for Strings {
     fn clear(&mut self) {
         self.wire.clear();
         self.ends.clear();
+        self.width = Width::Unknown;
     }
 
     #[inline]
@@ -74,8 +102,24 @@ impl Column for Strings {
     }
 
     fn write(&mut self, rows: &[u32], out: &mut Vec<u8>) {
-        for &row in rows {
-            out.extend_from_slice(&self.wire[self.range(row as usize)]);
+        match self.width {
+            Width::Unknown => debug_assert!(rows.is_empty(), "no row was pushed"),
+            Width::Same(1) => out.resize(out.len() + rows.len(), EMPTY),
+            Width::Same(width) => {
+                out.reserve(width * rows.len());
+                for &row in rows {
+                    let start = row as usize * width;
+                    out.extend_from_slice(&self.wire[start..start + width]);
+                }
+            }
+            Width::Mixed => {
+                for &row in rows {
+                    match self.range(row as usize) {
+                        range if range.len() == 1 => out.push(EMPTY),
+                        range => out.extend_from_slice(&self.wire[range]),
+                    }
+                }
+            }
         }
     }
 }

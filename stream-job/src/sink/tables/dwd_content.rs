@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 
 use super::attributes::hash_hex;
 use super::{Stamp, Table};
-use crate::sink::native::{Fixed, Millis, Strings};
+use crate::sink::native::{Fixed, Millis, SharedStrings, Strings};
 
 /// Takes the long texts of rows. The builder [`DwdContent`] is one; a router by hash can be another.
 pub trait Contents {
@@ -16,7 +17,7 @@ pub trait Contents {
 columns! {
     struct Columns {
         hash: Strings = "hash",
-        content: Strings = "content",
+        content: SharedStrings = "content",
         epoch: Fixed<u64> = "_epoch",
         shard: Fixed<u16> = "_shard",
         ingest_time: Fixed<Millis> = "ingest_time",
@@ -36,6 +37,11 @@ impl DwdContent {
     /// Sets what the rows that follow share.
     pub fn start(&mut self, stamp: Stamp) {
         self.stamp = Some(stamp);
+    }
+
+    /// Shares the memory that most texts to come lie in, so that they are copied only once.
+    pub fn share(&mut self, memory: Rc<dyn AsRef<[u8]>>) {
+        self.columns.content.share(memory);
     }
 
     /// Pushes a text under its xxh3-128, unless the block has it.

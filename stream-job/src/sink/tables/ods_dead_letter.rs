@@ -33,6 +33,8 @@ columns! {
 pub enum Rejected<'a> {
     /// A whole record: it could not be decoded, and its payload is the record's.
     Record,
+    /// Records that were deleted before they were read.
+    Gap,
     /// One span of a record.
     Span {
         /// Position in the record.
@@ -75,6 +77,7 @@ impl OdsDeadLetter {
         let whole = record.payload.as_deref().unwrap_or_default();
         let (unit, spans, index, trace_id, span_id, payload) = match rejected {
             Rejected::Record => ("record", 0, 0, "", "", whole),
+            Rejected::Gap => ("gap", 0, 0, "", "", whole),
             Rejected::Span {
                 index,
                 trace_id,

@@ -1,7 +1,9 @@
 //! `ods_record`: every Kafka record as it came.
 
+use std::rc::Rc;
+
 use super::{Origin, Stamp, Table};
-use crate::sink::native::{Fixed, LowCardinality, Millis, StringPairs, Strings};
+use crate::sink::native::{Fixed, LowCardinality, Millis, SharedStrings, StringPairs, Strings};
 use crate::source::RecordView;
 
 columns! {
@@ -13,7 +15,7 @@ columns! {
         key: Strings = "key",
         headers: StringPairs = "headers",
         encoding: LowCardinality = "encoding",
-        payload: Strings = "payload",
+        payload: SharedStrings = "payload",
         spans: Fixed<u32> = "spans",
         spans_landed: Fixed<u32> = "spans_landed",
         spans_duplicate: Fixed<u32> = "spans_duplicate",
@@ -43,6 +45,11 @@ pub struct OdsRecord {
 }
 
 impl OdsRecord {
+    /// Shares the memory that the payloads of the rows to come lie in, so that they are copied only once.
+    pub fn share(&mut self, memory: Rc<dyn AsRef<[u8]>>) {
+        self.columns.payload.share(memory);
+    }
+
     /// Pushes one record. A missing key, payload or header value is written as an empty string.
     pub fn push<'r>(
         &mut self,

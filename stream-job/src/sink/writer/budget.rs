@@ -12,6 +12,8 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
+    /// From here on there is no room for anything new.
+    full: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -21,9 +23,10 @@ pub(super) struct Budget {
 pub(super) struct Closed;
 
 impl Budget {
-    pub(super) fn new(limit: usize) -> Budget {
+    pub(super) fn new(limit: usize, full: usize) -> Budget {
         Budget {
             limit,
+            full: full.min(limit),
             state: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -58,7 +61,7 @@ impl Budget {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.taken() < self.limit
+        self.taken() < self.full
     }
 
     /// Lets everybody who waits go with an error.
@@ -82,7 +85,12 @@ mod tests {
 
     #[test]
     fn a_block_waits_for_room_and_a_large_one_passes_alone() {
-        let budget = Arc::new(Budget::new(10));
+        let budget = Arc::new(Budget::new(10, 5));
+        budget.take(4).unwrap();
+        assert!(budget.has_room());
+        budget.take(1).unwrap();
+        assert!(!budget.has_room(), "full, though a block would not wait");
+        budget.give_back(5);
         budget.take(25).unwrap();
         assert!(!budget.has_room());
         let waiting = std::thread::spawn({

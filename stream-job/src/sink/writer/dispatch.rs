@@ -7,12 +7,13 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::lane::{Job, Lanes};
 use super::ledger::{Decision, Ledger, id_of};
-use super::{Message, Shared, WriterError, WriterEvent, WriterHandle, WriterSettings};
+use super::{Message, Shared, WriterError, WriterEvent, WriterHandle, WriterRole, WriterSettings};
 use crate::checkpoint::epoch_log::{EpochLogHandle, Replay};
 use crate::checkpoint::record::{Ack, Entry, Intent};
+use crate::ops::failpoint;
 use crate::sink::block::{self, Block};
 use crate::sink::landed::{LandedRun, Tracker};
-use crate::sink::tables::{OpsEpoch, Table};
+use crate::sink::tables::{EpochRow, OpsEpoch, Table};
 use crate::sink::target::WaitReport;
 
 /// Messages taken at a time: their intents share one sync.
@@ -28,6 +29,9 @@ const COUNTABLE: [&str; 5] = [
     OPS_EPOCH,
 ];
 
+/// Blocks to be promised, each with the rows that say that it is there already, where it must be asked for.
+type Promises = Vec<(Intent, Block, Option<u64>)>;
+
 pub(super) struct Dispatcher {
     log: EpochLogHandle,
     ledger: Ledger,
@@ -36,6 +40,9 @@ pub(super) struct Dispatcher {
     lane_of: HashMap<(&'static str, u16), mpsc::UnboundedSender<Job>>,
     shared: Arc<Shared>,
     events: Box<dyn Fn(WriterEvent) + Send>,
+    role: WriterRole,
+    /// Up to which epoch the other processes have landed what is theirs, and when the last of it was acknowledged.
+    others: (u64, i64),
     /// Blocks taken that have not landed.
     pending: usize,
     finishing: bool,
@@ -65,6 +72,11 @@ impl Dispatcher {
             lane_of: HashMap::new(),
             shared: Arc::clone(&handle.shared),
             events,
+            role: settings.role,
+            others: match settings.role {
+                WriterRole::Leads => (0, 0),
+                WriterRole::Alone | WriterRole::Follows => (u64::MAX, 0),
+            },
             pending: 0,
             finishing: false,
         }
@@ -92,7 +104,7 @@ impl Dispatcher {
             for message in batch.drain(..) {
                 self.take(message, &mut promises)?;
             }
-            while let Some(run) = self.tracker.next_run()? {
+            while let Some(run) = self.tracker.next_run(self.others.0)? {
                 self.take_epochs(&run, &mut promises)?;
             }
             self.keep(promises).await?;
@@ -100,11 +112,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        message: Message,
-        promises: &mut Vec<(Intent, Block)>,
-    ) -> Result<(), WriterError> {
+    fn take(&mut self, message: Message, promises: &mut Promises) -> Result<(), WriterError> {
         match message {
             Message::Block(block) => self.take_block(block, promises)?,
             Message::Close(close) => {
@@ -128,26 +136,33 @@ impl Dispatcher {
                 };
                 self.log
                     .append_later(vec![Entry::Acks { blocks: vec![ack] }])?;
+                failpoint::hit("ack-queued");
                 self.landed(&block, acked_ms);
             }
+            Message::OthersLanded { through, acked_ms } if self.role == WriterRole::Leads => {
+                self.others = (through, acked_ms);
+            }
+            Message::OthersLanded { .. } => {}
             Message::Failed(error) => return Err(error),
             Message::Finish => self.finishing = true,
         }
         Ok(())
     }
 
-    fn take_block(
-        &mut self,
-        block: Block,
-        promises: &mut Vec<(Intent, Block)>,
-    ) -> Result<(), WriterError> {
+    fn take_block(&mut self, block: Block, promises: &mut Promises) -> Result<(), WriterError> {
         self.pending += 1;
         match self.ledger.decide(&block)? {
-            Decision::Promise(intent) => promises.push((intent, block)),
+            Decision::Promise {
+                intent,
+                rows_if_there,
+            } => {
+                let asked = askable(&block, rows_if_there);
+                promises.push((intent, block, asked));
+            }
             Decision::Send => self.send(block, None),
             Decision::SendUnlessThere { rows_if_there } => {
-                let countable = COUNTABLE.contains(&block.table);
-                self.send(block, countable.then_some(rows_if_there));
+                let asked = askable(&block, Some(rows_if_there));
+                self.send(block, asked);
             }
             Decision::Skip { acked_ms } => {
                 self.shared.metrics.skipped.add(1);
@@ -158,15 +173,18 @@ impl Dispatcher {
     }
 
     /// Makes the intents durable, all by one sync, then sends the blocks.
-    async fn keep(&mut self, promises: Vec<(Intent, Block)>) -> Result<(), WriterError> {
+    async fn keep(&mut self, promises: Promises) -> Result<(), WriterError> {
         if promises.is_empty() {
             return Ok(());
         }
-        let (intents, blocks): (Vec<Intent>, Vec<Block>) = promises.into_iter().unzip();
-        let entry = Entry::Intents { blocks: intents };
+        let intents = promises.iter().map(|(intent, ..)| intent.clone());
+        let entry = Entry::Intents {
+            blocks: intents.collect(),
+        };
         self.log.append_durable_async(vec![entry]).await?;
-        for block in blocks {
-            self.send(block, None);
+        failpoint::hit("intents-durable");
+        for (_, block, rows_if_there) in promises {
+            self.send(block, rows_if_there);
         }
         Ok(())
     }
@@ -195,20 +213,26 @@ impl Dispatcher {
         self.shared.metrics.in_flight_bytes.subtract(bytes as u64);
         let id = id_of(block);
         if block.table == OPS_EPOCH {
-            (self.events)(WriterEvent::Complete { epoch: block.epoch });
+            failpoint::hit("ops-epoch-landed");
+            let epoch = block.epoch;
+            (self.events)(WriterEvent::Complete { epoch, acked_ms });
         } else {
             self.tracker.landed(block.epoch, acked_ms);
             (self.events)(WriterEvent::Landed { id, acked_ms });
         }
     }
 
-    /// Everything of a run of epochs has landed: say so in `ops_epoch`.
-    fn take_epochs(
-        &mut self,
-        run: &LandedRun,
-        promises: &mut Vec<(Intent, Block)>,
-    ) -> Result<(), WriterError> {
-        for block in epoch_blocks(run, &self.lanes.timeline) {
+    /// Everything of a run of epochs has landed: say so in `ops_epoch`, or let the one that leads say it.
+    fn take_epochs(&mut self, run: &LandedRun, promises: &mut Promises) -> Result<(), WriterError> {
+        let acked_ms = run.landed_ms.max(self.others.1);
+        if self.role == WriterRole::Follows {
+            if let Some(EpochRow { epoch, .. }) = run.rows.last() {
+                let epoch = *epoch;
+                (self.events)(WriterEvent::Complete { epoch, acked_ms });
+            }
+            return Ok(());
+        }
+        for block in epoch_blocks(run, &self.lanes.timeline, acked_ms) {
             let bytes = block.bytes();
             self.shared.budget.take_beyond(bytes);
             self.shared.metrics.in_flight_blocks.add(1);
@@ -219,9 +243,14 @@ impl Dispatcher {
     }
 }
 
+/// Only some tables can be asked.
+fn askable(block: &Block, rows_if_there: Option<u64>) -> Option<u64> {
+    rows_if_there.filter(|_| COUNTABLE.contains(&block.table))
+}
+
 /// The block of `ops_epoch` for a run. `landed_time` differs from run to run, so it is left out of the hash that a
 /// replay is compared by; the token still lets the block in once only.
-fn epoch_blocks(run: &LandedRun, timeline: &str) -> Vec<Block> {
+fn epoch_blocks(run: &LandedRun, timeline: &str, acked_ms: i64) -> Vec<Block> {
     let Some(last) = run.rows.last() else {
         return Vec::new();
     };
@@ -233,7 +262,7 @@ fn epoch_blocks(run: &LandedRun, timeline: &str) -> Vec<Block> {
         debug_assert_eq!(table.name(), OPS_EPOCH);
         block::cut(&mut table, 0, last.epoch)
     };
-    let mut blocks = cut(run.landed_ms);
+    let mut blocks = cut(acked_ms);
     for (block, timeless) in blocks.iter_mut().zip(cut(0)) {
         block.hash = timeless.hash;
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use clickhouse::error::Error;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{Message, WriterError, WriterMetrics};
+use crate::ops::failpoint;
 use crate::sink::block::Block;
 use crate::sink::target::{Pauses, Verdict, WaitReport, verdict};
 
@@ -79,6 +81,7 @@ impl Lanes {
         let ((), took) = self
             .persist(&token, || insert_once(&self.client, &job.block, &token))
             .await?;
+        failpoint::hit("insert-answered");
         let block = &job.block;
         self.metrics
             .count_insert(block.table, block.rows, block.bytes());
@@ -153,10 +156,29 @@ pub(crate) async fn insert_once(
     for (name, value) in INSERT_SETTINGS {
         insert = insert.with_setting(name, value);
     }
-    for piece in &block.body {
+    let mut pieces = block.body.iter();
+    if failpoint::is_armed("insert-body") {
+        die_in_the_body(&mut insert, pieces.next()).await?;
+    }
+    for piece in pieces {
         insert.send(piece.clone()).await?;
     }
     insert.end().await
+}
+
+/// Sends a piece in two halves, with the failpoint `insert-body` between them. The pause lets the first one leave.
+async fn die_in_the_body(
+    insert: &mut clickhouse::insert_formatted::InsertFormatted,
+    piece: Option<&Bytes>,
+) -> Result<(), Error> {
+    let Some(piece) = piece else {
+        return Ok(());
+    };
+    let (first, second) = piece.split_at(piece.len() / 2);
+    insert.send(piece.slice_ref(first)).await?;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    failpoint::hit("insert-body");
+    insert.send(piece.slice_ref(second)).await
 }
 
 /// `INSERT INTO table (columns) FORMAT Native`.

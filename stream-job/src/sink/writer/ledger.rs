@@ -31,8 +31,14 @@ pub struct DivergenceError {
 /// What to do with a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It is new: its intent must be durable before it is sent.
-    Promise(Intent),
+    /// It is new, or another process promised it: its intent must be durable in this process's log before it is sent,
+    /// and, as in `SendUnlessThere`, an old one is asked for.
+    Promise {
+        /// What becomes durable.
+        intent: Intent,
+        /// See `SendUnlessThere`.
+        rows_if_there: Option<u64>,
+    },
     /// Its intent is recorded: send it.
     Send,
     /// Its intent is so old that the warehouse may have forgotten its token: ask first. If the warehouse holds this
@@ -129,14 +135,10 @@ impl Ledger {
                     recorded_hash: "none".to_owned(),
                 });
             }
-            return Ok(Decision::Promise(Intent {
-                table: id.table,
-                shard: block.shard,
-                epoch: block.epoch,
-                n: block.n,
-                rows: block.rows,
-                hash,
-            }));
+            return Ok(Decision::Promise {
+                intent: intent_of(block, hash),
+                rows_if_there: None,
+            });
         };
         if let Some(awaited) = self.awaited.get_mut(&id.epoch)
             && id.table != OPS_EPOCH
@@ -154,9 +156,24 @@ impl Ledger {
         }
         Ok(match (recorded.acked_ms, self.old.remove(&id)) {
             (Some(acked_ms), _) => Decision::Skip { acked_ms },
+            (None, rows_if_there) if recorded.elsewhere => Decision::Promise {
+                intent: intent_of(block, hash),
+                rows_if_there,
+            },
             (None, Some(rows_if_there)) => Decision::SendUnlessThere { rows_if_there },
             (None, None) => Decision::Send,
         })
+    }
+}
+
+fn intent_of(block: &Block, hash: String) -> Intent {
+    Intent {
+        table: block.table.to_owned(),
+        shard: block.shard,
+        epoch: block.epoch,
+        n: block.n,
+        rows: block.rows,
+        hash,
     }
 }
 
@@ -195,6 +212,7 @@ mod tests {
                 hash: format!("{:032x}", 0xab),
                 acked_ms,
                 place,
+                elsewhere: false,
             };
             replay.blocks.insert(id_of(&block(epoch, n)), recorded);
         }
@@ -215,8 +233,33 @@ mod tests {
         assert_eq!(ledger.decide(&block(2, 0)).unwrap(), Decision::Send);
         assert!(matches!(
             ledger.decide(&block(3, 0)).unwrap(),
-            Decision::Promise(_)
+            Decision::Promise { .. }
         ));
+    }
+
+    #[test]
+    fn a_block_that_another_process_promised_is_promised_again_and_held_against_its_hash() {
+        let mut replay = replay(&[(1, 0, Some(5)), (1, 1, None), (2, 0, None), (3, 0, None)]);
+        replay
+            .blocks
+            .values_mut()
+            .for_each(|block| block.elsewhere = true);
+        let mut ledger = Ledger::new(&mut replay, 4);
+        let skip = Decision::Skip { acked_ms: 5 };
+        assert_eq!(ledger.decide(&block(1, 0)).unwrap(), skip);
+        let promised = |decision| match decision {
+            Decision::Promise { rows_if_there, .. } => rows_if_there,
+            other => panic!("{other:?}"),
+        };
+        let old = ledger.decide(&block(1, 1)).unwrap();
+        assert_eq!(promised(old), Some(6), "an old one is asked for");
+        let recent = ledger.decide(&block(2, 0)).unwrap();
+        assert_eq!(promised(recent), None);
+        let changed = Block {
+            hash: 0xac,
+            ..block(3, 0)
+        };
+        assert!(ledger.decide(&changed).is_err());
     }
 
     #[test]
@@ -269,7 +312,7 @@ mod tests {
         assert!(error.contains("but 0 rows with hash none"), "{error}");
         assert!(matches!(
             ledger.decide(&block(3, 0)).unwrap(),
-            Decision::Promise(_)
+            Decision::Promise { .. }
         ));
     }
 

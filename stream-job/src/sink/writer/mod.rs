@@ -40,21 +40,38 @@ pub struct WriterSettings {
     pub target: Target,
     /// Inserts at the same time, at most.
     pub concurrency: usize,
+    /// Bytes of blocks that have not landed from which on [`WriterHandle::has_room`] says no.
+    pub full_bytes: usize,
     /// Bytes of blocks that have not landed, at most; [`WriterHandle::send`] waits above it.
     pub max_in_flight_bytes: usize,
     /// Inserts per table whose tokens the warehouse remembers: the tables' `non_replicated_deduplication_window`.
     pub deduplication_window: u64,
+    /// Which of the job's writers it is.
+    pub role: WriterRole,
+}
+
+/// A process of the job has one writer; that of process 0 says in `ops_epoch` when all of them have landed an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriterRole {
+    /// There is no other.
+    Alone,
+    /// It waits for the others, see [`WriterHandle::others_landed`].
+    Leads,
+    /// It leaves `ops_epoch` to the one that leads.
+    Follows,
 }
 
 impl WriterSettings {
-    /// The defaults: 4 inserts at a time, 256 MiB in flight, the window of the migrations.
+    /// The defaults: 4 inserts at a time, full at 32 MiB, 256 MiB in flight at most, the window of the migrations.
     #[must_use]
     pub fn new(target: Target) -> WriterSettings {
         WriterSettings {
             target,
             concurrency: 4,
+            full_bytes: 32 << 20,
             max_in_flight_bytes: 256 << 20,
             deduplication_window: 10_000,
+            role: WriterRole::Alone,
         }
     }
 }
@@ -74,10 +91,12 @@ pub enum WriterEvent {
         /// From sending it to the acknowledgement, attempts that failed left out.
         took: Duration,
     },
-    /// All up to this epoch is in the warehouse, and `ops_epoch` says so.
+    /// All up to this epoch is in the warehouse, and `ops_epoch` says so; of a writer that follows: all of its own.
     Complete {
         /// The epoch.
         epoch: u64,
+        /// When the last block was acknowledged, ms since 1970.
+        acked_ms: i64,
     },
     /// The writer has stopped; nothing more will land. [`WriterHandle::error`] says why.
     Stopped,
@@ -126,6 +145,10 @@ pub enum WriterError {
 enum Message {
     Block(Block),
     Close(EpochClose),
+    OthersLanded {
+        through: u64,
+        acked_ms: i64,
+    },
     Landed {
         block: Block,
         acked_ms: i64,
@@ -169,7 +192,7 @@ impl Writer {
     ) -> Result<Writer, WriterError> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            budget: Budget::new(settings.max_in_flight_bytes),
+            budget: Budget::new(settings.max_in_flight_bytes, settings.full_bytes),
             metrics: Arc::default(),
             error: OnceLock::new(),
         });
@@ -239,7 +262,18 @@ impl WriterHandle {
             .map_err(|_| self.stopped())
     }
 
-    /// Whether a block would be taken without waiting; while not, the source should rest.
+    /// The other processes have landed everything of their own up to this epoch, the last of it at `acked_ms`. Without
+    /// effect on a writer that does not lead.
+    ///
+    /// # Errors
+    /// If the writer has stopped.
+    pub fn others_landed(&self, through: u64, acked_ms: i64) -> Result<(), Arc<WriterError>> {
+        self.messages
+            .send(Message::OthersLanded { through, acked_ms })
+            .map_err(|_| self.stopped())
+    }
+
+    /// Whether few enough bytes are in flight to begin with more; while not, the source should rest.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.shared.budget.has_room()

@@ -1,13 +1,18 @@
 //! Kafka as a source: every partition assigned (not subscribed), read through its own queue.
 
+mod bounds;
+mod discovery;
+mod ends;
 mod queue;
 mod reader;
 mod topic_ids;
 mod topics;
 
+pub use bounds::{Range, find_ranges};
+pub use discovery::Discovery;
 pub use reader::KafkaReader;
 pub use topic_ids::topic_ids;
-pub use topics::{TopicSpec, ensure_topics, find_partitions};
+pub use topics::{Found, TopicSpec, ensure_topics, find_partitions};
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 

@@ -25,6 +25,8 @@ pub(super) enum Taken<'a> {
     /// The consumer stands at the partition's end, which is this offset. Offsets below it that brought no record are
     /// those of aborted transactions and of the broker's own markers.
     EndOfPartition(i64),
+    /// The broker does not have the offset that is asked for, any more or again.
+    OutOfRange,
     /// The client reports an error for this partition.
     Error(String),
 }
@@ -122,6 +124,9 @@ impl<'a> Taken<'a> {
             native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
                 Taken::EndOfPartition(message.offset)
             }
+            native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
+            | native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
+            | native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__LOG_TRUNCATION => Taken::OutOfRange,
             error => {
                 // SAFETY: the function returns a static, terminated string.
                 let text = unsafe { CStr::from_ptr(native::rd_kafka_err2str(error)) };

@@ -1,43 +1,36 @@
 //! One worker's share of the partitions, read by a client of its own.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::LoggedContext;
+use super::ends::Ends;
 use super::queue::{PartitionQueue, Taken};
 use crate::source::buffer::PartitionBuffer;
-use crate::source::{Polled, Reader, wall_ms};
+use crate::source::{Polled, Reader, TopicPartition};
 
+/// How long the broker may take to say which offsets it has of a partition.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// While the broker does not answer it is asked again after this long.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// How often the log says that the broker does not answer.
-const REMIND_EVERY: Duration = Duration::from_secs(5);
-
-/// Where the broker said a partition ends, and when it said so.
-#[derive(Default)]
-struct End {
-    high: AtomicI64,
-    confirmed_ms: AtomicI64,
-}
+/// What a partition's queue calls when there is something to read.
+type MakeWake = Box<dyn Fn() -> Box<dyn Fn() + Send + Sync>>;
 
 /// Reads the partitions that it was given.
 pub struct KafkaReader {
     queues: Vec<PartitionQueue<LoggedContext>>,
     /// Whether the end of the partition was reached since its last record.
     at_end: Vec<bool>,
-    ends: Arc<[End]>,
-    stop: Arc<AtomicBool>,
-    asker: Option<JoinHandle<()>>,
+    /// The offsets before which a bounded run ends, where it is one.
+    until: Vec<i64>,
+    /// Whose turn it is to be read first: the one before which the budget was used up.
+    first: usize,
+    ends: Ends,
+    make_wake: MakeWake,
     consumer: Arc<BaseConsumer<LoggedContext>>,
 }
 
@@ -68,143 +61,45 @@ impl KafkaReader {
                 config.set(name, value);
             }
         }
-        let brokers = config
-            .get("bootstrap.servers")
-            .unwrap_or_default()
-            .to_owned();
+        let brokers = config.get("bootstrap.servers").unwrap_or_default();
+        let brokers = brokers.to_owned();
         let consumer: Arc<BaseConsumer<LoggedContext>> =
             Arc::new(config.create_with_context(LoggedContext)?);
-        let mut assignment = TopicPartitionList::new();
-        for buffer in buffers {
-            let tp = &buffer.partition;
-            let offset = Offset::Offset(buffer.position);
-            assignment.add_partition_offset(&tp.topic, tp.partition, offset)?;
-        }
-        consumer.assign(&assignment)?;
-        let queues = buffers
-            .iter()
-            .map(|buffer| {
-                let tp = &buffer.partition;
-                PartitionQueue::split(&consumer, &tp.topic, tp.partition, Box::new(wake.clone()))
-                    .ok_or_else(|| anyhow::anyhow!("no queue for {}/{}", tp.topic, tp.partition))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let ends: Arc<[End]> = buffers.iter().map(|_| End::default()).collect();
-        let stop = Arc::new(AtomicBool::new(false));
-        let asker = ask_for_ends(
-            consumer.clone(),
-            ends_of(buffers)?,
-            ends.clone(),
-            stop.clone(),
-            ask_every,
-            brokers,
-            on_away,
-        )?;
-        let at_end = vec![false; buffers.len()];
-        Ok(Self {
-            queues,
-            at_end,
+        let ends = Ends::ask(consumer.clone(), ask_every, brokers, on_away)?;
+        consumer.assign(&TopicPartitionList::new())?;
+        let mut reader = Self {
+            queues: Vec::new(),
+            at_end: Vec::new(),
+            until: Vec::new(),
+            first: 0,
             ends,
-            stop,
-            asker: Some(asker),
+            make_wake: Box::new(move || Box::new(wake.clone())),
             consumer,
-        })
-    }
-}
-
-/// What asks for the partitions' ends, in the order of the buffers: the latest offset is that of no time.
-fn ends_of(buffers: &[PartitionBuffer]) -> Result<TopicPartitionList, KafkaError> {
-    let mut wanted = TopicPartitionList::new();
-    for buffer in buffers {
-        let tp = &buffer.partition;
-        wanted.add_partition_offset(&tp.topic, tp.partition, Offset::End)?;
-    }
-    Ok(wanted)
-}
-
-/// Asks the broker for the partitions' ends again and again: an answer is what tells a silent partition from a lost one.
-/// One question asks for all of them, as each may wait for as long as the broker holds back an empty fetch.
-fn ask_for_ends(
-    consumer: Arc<BaseConsumer<LoggedContext>>,
-    wanted: TopicPartitionList,
-    ends: Arc<[End]>,
-    stop: Arc<AtomicBool>,
-    every: Duration,
-    brokers: String,
-    tell: impl Fn(Option<String>) + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("kafka-ends".into())
-        .spawn(move || {
-            // Since when the broker does not answer, and when that was last logged.
-            let mut away: Option<(Instant, Instant)> = None;
-            while !stop.load(Ordering::Relaxed) {
-                let answer = ask_once(&consumer, &wanted, &ends);
-                if let Err(error) = &answer {
-                    let now = Instant::now();
-                    let (since, said) = away.unwrap_or((now, now));
-                    let is_due = away.is_none() || now - said >= REMIND_EVERY;
-                    away = Some((since, if is_due { now } else { said }));
-                    if is_due {
-                        let seconds = (now - since).as_secs();
-                        tracing::warn!(
-                            "waiting for Kafka at {brokers}, for {seconds} s so far: {error}"
-                        );
-                    }
-                    tell(Some(format!("Kafka at {brokers} ({error})")));
-                    refresh_leaders(&consumer, &wanted);
-                } else if let Some((since, _)) = away.take() {
-                    let seconds = since.elapsed().as_secs();
-                    tracing::info!("Kafka at {brokers} answers again after {seconds} s");
-                    tell(None);
-                }
-                std::thread::park_timeout(match away {
-                    Some(_) => ASK_AGAIN_AFTER,
-                    None => every,
-                });
-            }
-        })
-}
-
-/// Asks who leads the partitions. A broker that goes down says last that nobody does, and librdkafka keeps that answer
-/// for its questions long after the partitions are read again.
-fn refresh_leaders(consumer: &BaseConsumer<LoggedContext>, wanted: &TopicPartitionList) {
-    let elements = wanted.elements();
-    let topics: BTreeSet<&str> = elements.iter().map(|element| element.topic()).collect();
-    for topic in topics {
-        if let Err(error) = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT) {
-            tracing::debug!(target: "kafka", "the leaders of {topic} are not known: {error}");
-            return;
-        }
-    }
-}
-
-/// Notes the end of every partition that has a leader which answers.
-///
-/// # Errors
-/// The first failure; what was answered is noted all the same.
-fn ask_once(
-    consumer: &BaseConsumer<LoggedContext>,
-    wanted: &TopicPartitionList,
-    ends: &[End],
-) -> Result<(), KafkaError> {
-    let answers = consumer.offsets_for_times(wanted.clone(), ASK_TIMEOUT)?;
-    let now_ms = wall_ms();
-    let mut failure = Ok(());
-    for (asked, end) in wanted.elements().iter().zip(ends) {
-        let Some(answer) = answers.find_partition(asked.topic(), asked.partition()) else {
-            continue;
         };
-        match (answer.error(), answer.offset()) {
-            (Ok(()), Offset::Offset(high)) => {
-                end.high.store(high, Ordering::Relaxed);
-                end.confirmed_ms.store(now_ms, Ordering::Release);
-            }
-            (Err(error), _) if failure.is_ok() => failure = Err(error),
-            _ => {}
-        }
+        reader.add(buffers)?;
+        Ok(reader)
     }
-    failure
+
+    /// Ends each of the buffers that were assigned before its offset.
+    #[must_use]
+    pub fn until(mut self, ends: Vec<i64>) -> Self {
+        self.until = ends;
+        self
+    }
+
+    fn until_of(&self, at: usize) -> i64 {
+        self.until.get(at).copied().unwrap_or(i64::MAX)
+    }
+
+    /// Has the partition fetched from `offset` on. Its queue stays: what was fetched before is dropped by the client.
+    fn fetch_from(&self, tp: &TopicPartition, offset: i64) -> anyhow::Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(offset))?;
+        // A partition whose offset was refused has stopped, and what has stopped can't be sought in.
+        self.consumer.incremental_unassign(&list)?;
+        self.consumer.incremental_assign(&list)?;
+        Ok(())
+    }
 }
 
 impl Reader for KafkaReader {
@@ -214,47 +109,34 @@ impl Reader for KafkaReader {
         budget_bytes: usize,
     ) -> anyhow::Result<Polled> {
         // Events that belong to no partition (errors, statistics) come by the main queue, which nothing else serves.
-        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
+        match self.consumer.poll(Duration::ZERO) {
             // The context has logged it, with its reason.
-            tracing::debug!(target: "kafka", "{error}");
+            Some(Err(error)) => tracing::debug!(target: "kafka", "{error}"),
+            Some(Ok(_)) => {
+                anyhow::bail!("a record came by the client's main queue: it would be lost")
+            }
+            None => {}
         }
         let mut held: usize = buffers.iter().map(PartitionBuffer::bytes).sum();
         let mut polled = Polled::default();
         loop {
             let mut taken = 0;
-            for (at, (queue, buffer)) in self.queues.iter_mut().zip(buffers.iter_mut()).enumerate()
-            {
+            let first = self.first;
+            for at in (first..buffers.len()).chain(0..first) {
+                let until = self.until_of(at);
+                let buffer = &mut buffers[at];
+                if buffer.paused || buffer.missing || buffer.position >= until {
+                    continue;
+                }
                 if held >= budget_bytes {
+                    self.first = at;
                     polled.full = true;
                     polled.changed |= taken > 0;
                     return Ok(polled);
                 }
                 let before = buffer.bytes();
-                let mut failure = None;
-                let at_end = &mut self.at_end[at];
-                taken += queue.drain(|message| match message {
-                    Taken::Record(record) => {
-                        *at_end = false;
-                        let (offset, timestamp_ms) = (record.offset(), record.timestamp_ms());
-                        buffer.held().push(
-                            offset,
-                            timestamp_ms,
-                            record.key(),
-                            record.headers(),
-                            record.payload(),
-                        );
-                        buffer.position = offset + 1;
-                    }
-                    Taken::EndOfPartition(end) => {
-                        *at_end = true;
-                        buffer.position = buffer.position.max(end);
-                    }
-                    Taken::Error(error) => failure = Some(error),
-                });
+                taken += drain(&mut self.queues[at], buffer, &mut self.at_end[at], until)?;
                 held += buffer.bytes() - before;
-                if let Some(error) = failure {
-                    return Err(unreadable(buffer, &error));
-                }
             }
             if taken == 0 {
                 return Ok(polled);
@@ -263,24 +145,109 @@ impl Reader for KafkaReader {
         }
     }
 
+    fn add(&mut self, buffers: &[PartitionBuffer]) -> anyhow::Result<()> {
+        if buffers.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for buffer in buffers {
+            let tp = &buffer.partition;
+            list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(buffer.position))?;
+            // Before the fetch starts: a queue that the application has split off is not joined to the main one then.
+            let wake = (self.make_wake)();
+            let queue = PartitionQueue::split(&self.consumer, &tp.topic, tp.partition, wake);
+            let queue = queue
+                .ok_or_else(|| anyhow::anyhow!("no queue for {}/{}", tp.topic, tp.partition))?;
+            self.queues.push(queue);
+            self.at_end.push(false);
+            self.ends.add(tp);
+        }
+        self.consumer.incremental_assign(&list)?;
+        Ok(())
+    }
+
+    fn available(&mut self, buffer: &PartitionBuffer) -> anyhow::Result<(i64, i64)> {
+        let tp = &buffer.partition;
+        let asked = self
+            .consumer
+            .fetch_watermarks(&tp.topic, tp.partition, ASK_TIMEOUT);
+        asked.with_context(|| format!("ask which offsets {}/{} has", tp.topic, tp.partition))
+    }
+
+    fn skip_to(
+        &mut self,
+        at: usize,
+        buffer: &mut PartitionBuffer,
+        offset: i64,
+    ) -> anyhow::Result<()> {
+        self.fetch_from(&buffer.partition, offset)?;
+        buffer.position = offset;
+        buffer.missing = false;
+        self.at_end[at] = false;
+        Ok(())
+    }
+
     fn confirmed_at_end_ms(&self, at: usize, buffer: &PartitionBuffer) -> Option<i64> {
-        let end = &self.ends[at];
-        let confirmed_ms = end.confirmed_ms.load(Ordering::Acquire);
-        let caught_up = self.at_end[at] || buffer.position >= end.high.load(Ordering::Relaxed);
-        (confirmed_ms > 0 && caught_up).then_some(confirmed_ms)
+        let (confirmed_ms, high) = self.ends.of(at)?;
+        (self.at_end[at] || buffer.position >= high).then_some(confirmed_ms)
     }
 
     fn end_offset(&self, at: usize) -> Option<i64> {
-        let end = &self.ends[at];
-        (end.confirmed_ms.load(Ordering::Acquire) > 0).then(|| end.high.load(Ordering::Relaxed))
+        let until = self.until_of(at);
+        self.ends.of(at).map(|(_, high)| high.min(until))
+    }
+
+    fn has_ended(&self, at: usize, buffer: &PartitionBuffer) -> bool {
+        buffer.position >= self.until_of(at)
+    }
+}
+
+/// Takes what a partition's queue holds, up to the offset before which a bounded run ends. Gives the number of messages.
+fn drain(
+    queue: &mut PartitionQueue<LoggedContext>,
+    buffer: &mut PartitionBuffer,
+    at_end: &mut bool,
+    until: i64,
+) -> anyhow::Result<usize> {
+    let mut failure = None;
+    let taken = queue.drain(|message| match message {
+        Taken::Record(record) => {
+            *at_end = false;
+            let (offset, timestamp_ms) = (record.offset(), record.timestamp_ms());
+            if offset >= until {
+                buffer.position = until;
+                return;
+            }
+            buffer.held().push(
+                offset,
+                timestamp_ms,
+                record.key(),
+                record.headers(),
+                record.payload(),
+            );
+            buffer.position = offset + 1;
+        }
+        Taken::EndOfPartition(end) => {
+            *at_end = true;
+            buffer.position = buffer.position.max(end.min(until));
+        }
+        Taken::OutOfRange => {
+            *at_end = false;
+            buffer.missing = true;
+        }
+        Taken::Error(error) => failure = Some(error),
+    });
+    match failure {
+        Some(error) => Err(unreadable(buffer, &error)),
+        None => Ok(taken),
     }
 }
 
 fn unreadable(buffer: &PartitionBuffer, error: &str) -> anyhow::Error {
     let tp = &buffer.partition;
     anyhow::anyhow!(
-        "{}/{} cannot be read at offset {}: {error}. If the broker has deleted records that were not read yet, \
-         start with --new-timeline on a database of its own, or restore the topic",
+        "{}/{} cannot be read at offset {}: {error}. If the topic was deleted, its records that were not read yet are \
+         gone: make sure that it was meant, and see docs/operations.md, Data that is gone",
         tp.topic,
         tp.partition,
         buffer.position,
@@ -289,12 +256,6 @@ fn unreadable(buffer: &PartitionBuffer, error: &str) -> anyhow::Error {
 
 impl Drop for KafkaReader {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
         self.queues.clear();
-        if let Some(asker) = self.asker.take() {
-            asker.thread().unpark();
-            // The thread ends within one timeout of a request; a panic of it has been reported by the hook.
-            let _ = asker.join();
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The job's topics: made where they are missing, and their partitions with where reading starts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -11,8 +12,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::{LoggedContext, topic_ids};
 use crate::checkpoint::record::Position;
 use crate::ops::job::Shutdown;
+use crate::source::TopicFilters;
 
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 const REMIND_EVERY: Duration = Duration::from_secs(5);
 
@@ -78,73 +80,127 @@ pub fn ensure_topics(
     Ok(())
 }
 
-/// All partitions of the topics with the offset at which reading starts, sorted by topic and partition.
-///
-/// # Errors
-/// On shutdown, or when a topic does not exist within `appear_within`.
-pub fn find_partitions(
-    config: &ClientConfig,
-    topics: &[&str],
-    from_latest: bool,
-    appear_within: Duration,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Vec<Position>> {
-    let client: BaseConsumer<LoggedContext> = config.create_with_context(LoggedContext)?;
-    let mut found: Vec<Position> = Vec::new();
-    for topic in topics {
-        let since = Instant::now();
-        let partitions = loop {
-            let metadata = wait_for(
-                config,
-                &format!("describe topic `{topic}`"),
-                shutdown,
-                || client.fetch_metadata(Some(topic), ASK_TIMEOUT),
-            )?;
-            let ids: Vec<i32> = metadata
-                .topics()
-                .iter()
-                .flat_map(|t| t.partitions())
-                .map(|p| p.id())
-                .collect();
-            if !ids.is_empty() {
-                break ids;
-            }
-            anyhow::ensure!(
-                since.elapsed() < appear_within,
-                "topic `{topic}` has no partitions after {appear_within:?}: make it, or set create_topics = true",
-            );
-            std::thread::sleep(RETRY_AFTER);
-        };
-        for partition in partitions {
-            let (low, high) = wait_for(
-                config,
-                &format!("tell the offsets of {topic}/{partition}"),
-                shutdown,
-                || client.fetch_watermarks(topic, partition, ASK_TIMEOUT),
-            )?;
-            found.push(Position {
-                topic: (*topic).to_owned(),
-                topic_id: String::new(),
-                partition,
-                next_offset: if from_latest { high } else { low },
-            });
+/// A partition, and the offsets that the broker has of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The partition, at its first offset.
+    pub earliest: Position,
+    /// The offset after its last record.
+    pub end_offset: i64,
+}
+
+impl Found {
+    /// The partition, after its last record.
+    #[must_use]
+    pub fn latest(&self) -> Position {
+        Position {
+            next_offset: self.end_offset,
+            ..self.earliest.clone()
         }
     }
-    match topic_ids(client.client(), topics, ASK_TIMEOUT) {
+}
+
+/// All partitions of the topics that are read, sorted by topic and partition.
+///
+/// # Errors
+/// On shutdown, or when a topic that is named does not exist within `appear_within`.
+pub fn find_partitions(
+    config: &ClientConfig,
+    topics: &TopicFilters,
+    appear_within: Duration,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Vec<Found>> {
+    let client: BaseConsumer<LoggedContext> = config.create_with_context(LoggedContext)?;
+    let since = Instant::now();
+    let listed = loop {
+        let listed = wait_for(config, "list its topics", shutdown, || {
+            list_partitions(&client, topics)
+        })?;
+        let is_there = |name: &&str| listed.iter().any(|(topic, _)| topic == name);
+        let Some(missing) = topics.names().find(|name| !is_there(name)) else {
+            break listed;
+        };
+        anyhow::ensure!(
+            since.elapsed() < appear_within,
+            "topic `{missing}` has no partitions after {appear_within:?}: make it, or set create_topics = true",
+        );
+        std::thread::sleep(RETRY_AFTER);
+    };
+    let mut found: Vec<Found> = Vec::new();
+    for (topic, partition) in listed {
+        let (low, high) = wait_for(
+            config,
+            &format!("tell the offsets of {topic}/{partition}"),
+            shutdown,
+            || client.fetch_watermarks(&topic, partition, ASK_TIMEOUT),
+        )?;
+        found.push(Found {
+            earliest: Position {
+                topic,
+                topic_id: String::new(),
+                partition,
+                next_offset: low,
+            },
+            end_offset: high,
+        });
+    }
+    let names: BTreeSet<&str> = found.iter().map(|f| f.earliest.topic.as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    match ids_of(&client, &names) {
         Ok(ids) => {
-            for position in &mut found {
-                position.topic_id = ids.get(&position.topic).cloned().unwrap_or_default();
+            for Found { earliest, .. } in &mut found {
+                earliest.topic_id = ids.get(&earliest.topic).cloned().unwrap_or_default();
             }
         }
         // A broker that is too old, or that does not let us describe topics: an empty id means that it is not known.
         Err(reason) => tracing::warn!("the topics' ids are not known: {reason}"),
     }
-    found.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    found.sort_by(|a, b| {
+        let key = |found: &Found| (found.earliest.topic.clone(), found.earliest.partition);
+        key(a).cmp(&key(b))
+    });
     Ok(found)
 }
 
+/// The partitions of all topics that are read, as the broker tells them now.
+///
+/// # Errors
+/// The broker did not answer.
+pub(super) fn list_partitions(
+    client: &BaseConsumer<LoggedContext>,
+    topics: &TopicFilters,
+) -> Result<Vec<(String, i32)>, KafkaError> {
+    let questions: Vec<Option<&str>> = if topics.has_patterns() {
+        vec![None]
+    } else {
+        topics.names().map(Some).collect()
+    };
+    let mut listed = Vec::new();
+    for question in questions {
+        let metadata = client.fetch_metadata(question, ASK_TIMEOUT)?;
+        for topic in metadata.topics() {
+            if topics.matches(topic.name()) {
+                let partitions = topic.partitions().iter();
+                listed.extend(partitions.map(|p| (topic.name().to_owned(), p.id())));
+            }
+        }
+    }
+    Ok(listed)
+}
+
+/// The ids of topics by name.
+pub(super) fn ids_of(
+    client: &BaseConsumer<LoggedContext>,
+    names: &[&str],
+) -> Result<BTreeMap<String, String>, String> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    topic_ids(client.client(), names, ASK_TIMEOUT)
+}
+
 /// Asks again until the broker answers, with a line in the log every few seconds.
-fn wait_for<T>(
+pub(super) fn wait_for<T>(
     config: &ClientConfig,
     what: &str,
     shutdown: &Shutdown,

@@ -55,7 +55,7 @@ impl Reader for RecordingSource {
             .zip(buffers.iter_mut())
             .zip(&self.end_offsets)
         {
-            while buffer.records() < self.limit && buffer.position < *end {
+            while !buffer.paused && buffer.records() < self.limit && buffer.position < *end {
                 let Some(record) = reader.next() else { break };
                 let record = record?;
                 buffer.position = record.offset + 1;
@@ -64,8 +64,9 @@ impl Reader for RecordingSource {
             }
         }
         let mut ready = buffers.iter().zip(&self.end_offsets);
-        let is_ready =
-            ready.all(|(buffer, end)| buffer.records() >= self.limit || buffer.position >= *end);
+        let is_ready = ready.all(|(buffer, end)| {
+            buffer.paused || buffer.records() >= self.limit || buffer.position >= *end
+        });
         polled.full = is_ready && buffers.iter().any(|buffer| buffer.records() > 0);
         Ok(polled)
     }
