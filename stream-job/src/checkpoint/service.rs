@@ -5,7 +5,6 @@
 //! then it deletes what no kept checkpoint needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -91,7 +90,6 @@ struct Shared {
     /// The newest state file of each worker.
     saved: Mutex<BTreeMap<usize, StateRef>>,
     published: Mutex<Published>,
-    published_epoch: AtomicU64,
     kept: Mutex<Option<Kept>>,
     failed: Mutex<Option<String>>,
 }
@@ -174,12 +172,6 @@ impl CheckpointService {
         kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The epoch of the newest complete checkpoint; 0 before the first.
-    #[must_use]
-    pub fn published_epoch(&self) -> u64 {
-        self.inner.shared.published_epoch.load(Relaxed)
-    }
-
     /// The newest complete checkpoint.
     #[must_use]
     pub fn published(&self) -> Published {
@@ -233,7 +225,6 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *held = published;
-        self.published_epoch.store(published.epoch, Relaxed);
     }
 }
 
@@ -375,9 +366,6 @@ impl Taker {
 
     /// A ledger is pruned as the epoch log is, which needs to be told of a checkpoint for it.
     fn follow(&self, kept: Kept) -> Result<(), TakeError> {
-        self.shared
-            .published_epoch
-            .store(kept.newest.epoch, Relaxed);
         self.log
             .append_durable(vec![checkpoint_entry(kept.newest)])?;
         Ok(self.log.prune_below(kept.oldest)?)

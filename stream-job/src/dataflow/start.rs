@@ -135,15 +135,12 @@ pub fn run(
     let known = foreign.as_ref().unwrap_or(&replay);
     let fitted = fit_positions(known, &found, settings.on_data_loss)?;
     let discovery = match &foreign {
-        _ if source.is_bounded() => None,
-        Some(_) => None,
-        None => discovery(&settings, &source, &replay, &fitted)?,
+        None if !source.is_bounded() => discovery(&settings, &source, &replay, &fitted)?,
+        _ => None,
     };
     let replayed = match &foreign {
         Some(foreign) => {
-            let from = resumed
-                .as_ref()
-                .map(|resumed| resumed.restored.record().epoch);
+            let from = resumed.as_ref().map(Resumed::epoch);
             let mut epochs = foreign.epochs.clone();
             epochs.retain(|record| Some(record.epoch) > from);
             epochs
@@ -155,7 +152,7 @@ pub fn run(
         replay.timeline,
         replay.generation,
         match &resumed {
-            Some(resumed) => format!("checkpoint of epoch {}", resumed.restored.record().epoch),
+            Some(resumed) => format!("checkpoint of epoch {}", resumed.epoch()),
             None => "no checkpoint".to_owned(),
         },
         replayed.len(),
@@ -163,7 +160,7 @@ pub fn run(
     );
     let first_epoch = match &resumed {
         // A fork goes on with an epoch higher than any before.
-        Some(resumed) => (resumed.restored.record().epoch + 1).max(replay.first_epoch),
+        Some(resumed) => (resumed.epoch() + 1).max(replay.first_epoch),
         None => replay.first_epoch,
     };
     let log = EpochLogHandle::start(log)?;
@@ -459,7 +456,9 @@ async fn refuse_older_warehouse(settings: &Settings, record: &EpochRecord) -> an
         return Ok(());
     }
     Err(JobError::Refused(format!(
-        "database {} holds timeline {} up to epoch {newest} only, and the newest checkpoint is of epoch {}: rows between          them are gone, and this job would not write them again. Restore a newer backup of the database, or go back to a          checkpoint or savepoint that is not above it",
+        "database {} holds timeline {} up to epoch {newest} only, and the newest checkpoint is of epoch {}: rows between \
+         them are gone, and this job would not write them again. Restore a newer backup of the database, or go back to a \
+         checkpoint or savepoint that is not above it",
         settings.clickhouse_database, record.timeline, record.epoch,
     ))
     .into())
