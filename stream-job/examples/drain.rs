@@ -1,8 +1,8 @@
 //! What the dataflow alone costs: a recording through all layers (or `windows`) into nothing, in one process on one
 //! worker. No broker, no warehouse, so that two builds can be told apart.
 //!
-//! `cargo run --release --example drain -p stream-job -- RECORDING [LAYERS] [RECORDS]`, where an epoch is so many RECORDS
-//! of each partition. Prints CPU time, the largest resident memory, and one hash for each table's blocks: equal hashes,
+//! `cargo run --release --example drain -p stream-job -- RECORDING [LAYERS] [RECORDS] [EPOCHS]`, where an epoch is so many
+//! RECORDS of each partition, and a checkpoint is taken after so many EPOCHS, or none. Prints CPU time, the largest resident memory, and one hash for each table's blocks: equal hashes,
 //! equal rows.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,14 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use stream_job::checkpoint::record::AckTime;
+use stream_job::checkpoint::store::Store;
 use stream_job::dataflow::{
     epochs::Epoch,
     harness::{HarnessOptions, run_recording},
     output::Output,
 };
 use stream_job::ops::allocator::keep_freed_memory;
+use stream_job::ops::metrics::Metrics;
 use stream_job::ops::settings::{Layers, SettingValue, Settings};
 use stream_job::sink::tables::EpochRow;
 use stream_job::sink::{block::Block, dead_letter::DeadLetter};
@@ -61,12 +63,17 @@ fn main() -> anyhow::Result<()> {
     let recording = arguments.next().context("which recording?")?;
     let layers = arguments.next().unwrap_or_else(|| "all".to_owned());
     let records = arguments.next().unwrap_or_else(|| "500".to_owned());
+    let epochs: u32 = arguments.next().map_or(Ok(0), |epochs| epochs.parse())?;
     let settings = Settings {
         recording,
         layers: Layers::parse(&layers).map_err(anyhow::Error::msg)?,
         epoch_records: records.parse()?,
         workers: 1,
         ..Settings::default()
+    };
+    let settings = Settings {
+        checkpoint_interval: settings.epoch_interval * epochs,
+        ..settings
     };
     let output = Arc::new(Nothing::default());
     let log = PathBuf::from(format!(
@@ -75,10 +82,16 @@ fn main() -> anyhow::Result<()> {
         std::process::id()
     ));
     let given = output.clone();
+    let metrics = Arc::new(Metrics::default());
+    let store = Store::open(&format!("{}/checkpoints", log.display()))?;
     run_recording(
         Arc::new(settings),
-        &log,
-        HarnessOptions::default(),
+        &log.join("log"),
+        HarnessOptions {
+            store: (epochs > 0).then_some(&store),
+            metrics: Some(&metrics),
+            ..HarnessOptions::default()
+        },
         move |first| {
             given.landed.store(first - 1, SeqCst);
             given
@@ -92,6 +105,13 @@ fn main() -> anyhow::Result<()> {
         spans as f64 / seconds / 1e3,
         resident >> 10
     );
+    let pauses = metrics.render();
+    let pauses = pauses
+        .lines()
+        .filter(|line| line.contains("checkpoint_pause_seconds") && !line.contains('#'));
+    pauses
+        .filter(|_| epochs > 0)
+        .for_each(|line| println!("{line}"));
     if let Ok(tables) = output.tables.lock() {
         for (table, (rows, hash)) in tables.iter() {
             println!("{table:16} {rows:9} {hash:032x}");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concatenate, OkErr};
 use timely::worker::Worker;
 
 use super::admit::{self, RawSink};
@@ -15,6 +15,7 @@ use super::anomaly::{Anomalies, loop_flag};
 use super::collect::{self, Collected, Row};
 use super::control::ControlLink;
 use super::dedup::FindDuplicates;
+use super::edge::{EdgePartial, Edges};
 use super::epochs::{Epoch, EpochTable, PerEpoch};
 use super::fatal::Fatal;
 use super::freshness::{EpochCounts, Freshness};
@@ -26,7 +27,7 @@ use super::scan::{self, Scanned};
 use super::session::{SessionChange, SessionOut, Sessions, group_of_session};
 use super::source::{self, SourceParts};
 use super::top_n::TopN;
-use super::trace::{TracePartial, Traces, group_of_trace};
+use super::trace::{TracePartial, TraceUpdate, Traces, group_of_trace};
 use super::window::{MINUTE_S, StepPartial, Windows, group_of_agent};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::service::CheckpointService;
@@ -269,13 +270,20 @@ fn windows<'scope>(
     (rows, vec![flags])
 }
 
-/// Traces and the sessions that they make up, and the flags on sessions.
+/// What an epoch brings of the traces.
+#[derive(Clone)]
+enum OfTraces {
+    Update(TraceUpdate),
+    Edges(EdgePartial),
+}
+
+/// Traces, the sessions that they make up and the flags on these, and the transitions within traces.
 fn traces<'scope>(
     partials: StreamVec<'scope, Epoch, TracePartial>,
     epochs: &EpochTable,
     shared: &Shared,
     keeper: &Keeper,
-) -> [StreamVec<'scope, Epoch, Row>; 2] {
+) -> [StreamVec<'scope, Epoch, Row>; 3] {
     let rules = &shared.rules;
     let mut traces = Traces::new(rules.traces);
     keeper.restore(&mut traces);
@@ -285,12 +293,25 @@ fn traces<'scope>(
     let by_trace = Exchange::new(move |partial: &TracePartial| {
         owner(group_of_trace(partial.trace_id), workers) as u64
     });
-    let updates = partials.per_epoch(by_trace, "traces", epochs, move |record, partials| {
+    let of_traces = partials.per_epoch(by_trace, "traces", epochs, move |record, partials| {
         let updates = traces.apply(record, partials);
+        let mut out: Vec<_> = updates.into_iter().map(OfTraces::Update).collect();
+        if record.dws_block_ends {
+            out.extend(traces.take_edges().map(OfTraces::Edges));
+        }
         saves.save(record, &mut traces);
         tell(traces.len());
-        updates
+        out
     });
+    #[expect(
+        clippy::result_large_err,
+        reason = "two streams, not an outcome and its error"
+    )]
+    let (updates, changed) = of_traces.ok_err(|of_traces| match of_traces {
+        OfTraces::Update(update) => Ok(update),
+        OfTraces::Edges(changed) => Err(changed),
+    });
+    let edge_rows = edges(changed, epochs, shared, keeper);
     let loop_min_repeats = rules.sessions.loop_min_repeats;
     let trace_rows = updates.clone().per_epoch(
         Pipeline,
@@ -319,7 +340,33 @@ fn traces<'scope>(
             .filter_map(|out| session_out(out, loop_min_repeats, record.epoch))
             .collect()
     });
-    [trace_rows, session_rows]
+    [trace_rows, session_rows, edge_rows]
+}
+
+/// The transitions between steps, by agent and minute.
+fn edges<'scope>(
+    changed: StreamVec<'scope, Epoch, EdgePartial>,
+    epochs: &EpochTable,
+    shared: &Shared,
+    keeper: &Keeper,
+) -> StreamVec<'scope, Epoch, Row> {
+    let rules = &shared.rules;
+    let mut edges = Edges::new(rules.allowed_lateness_us, rules.max_keys_per_agent);
+    keeper.restore(&mut edges);
+    let keeper = keeper.clone();
+    let tell = state_gauge(shared, "edges");
+    let workers = changed.scope().peers();
+    let by_window =
+        Exchange::new(move |partial: &EdgePartial| owner(partial.group(), workers) as u64);
+    changed.per_epoch(by_window, "edges", epochs, move |record, changed| {
+        let updates = edges.apply(record, changed);
+        keeper.save(record, &mut edges);
+        tell(edges.len());
+        updates
+            .into_iter()
+            .map(|update| collect::edge_row(update, record.epoch))
+            .collect()
+    })
 }
 
 fn session_out(out: SessionOut, loop_min_repeats: u32, rev: Epoch) -> Option<Row> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::anomaly::Flag;
+use super::edge::EdgeUpdate;
 use super::epochs::Epoch;
 use super::freshness::FreshnessRow as Minute;
 use super::session::SessionSummary;
@@ -16,6 +17,7 @@ use crate::sink::block::{Block, cut};
 use crate::sink::tables::ads_anomaly::{self, AnomalyRow, Real};
 use crate::sink::tables::ads_freshness::{self, FreshnessRow};
 use crate::sink::tables::ads_top::{self, TopErrorRow, TopSpanRow};
+use crate::sink::tables::dws_edge::{self, EdgeRow};
 use crate::sink::tables::dws_session::{self, SessionRow};
 use crate::sink::tables::dws_step::{self, StepRow};
 use crate::sink::tables::dws_trace::{self, TraceRow};
@@ -43,10 +45,12 @@ pub enum Row {
     Error(Box<TopErrorRow>),
     /// `ads_freshness`.
     Freshness(Box<FreshnessRow>),
+    /// `dws_edge_1m`.
+    Edge(Box<EdgeRow>),
 }
 
 /// The tables, by [`Row::table`].
-pub const TABLES: [&str; 10] = [
+pub const TABLES: [&str; 11] = [
     "dws_step_1m",
     "dws_step_5m",
     "dws_step_1h",
@@ -57,6 +61,7 @@ pub const TABLES: [&str; 10] = [
     "ads_top_cost",
     "ads_top_error",
     "ads_freshness",
+    "dws_edge_1m",
 ];
 
 impl Row {
@@ -74,6 +79,7 @@ impl Row {
             Row::Cost(_) => 7,
             Row::Error(_) => 8,
             Row::Freshness(_) => 9,
+            Row::Edge(_) => 10,
         }
     }
 }
@@ -234,6 +240,27 @@ pub fn session_gone(session: SessionKey, segment: Epoch, last_us: i64, rev: Epoc
     }))
 }
 
+/// The row of a transition.
+#[must_use]
+pub fn edge_row(update: EdgeUpdate, rev: Epoch) -> Row {
+    let sum = |sum: i64| u64::try_from(sum).unwrap_or(0);
+    Row::Edge(Box::new(EdgeRow {
+        agent: update.agent,
+        window_start: seconds(update.minute_s),
+        window_end: seconds(update.minute_s + MINUTE_S),
+        from: update.from,
+        to: update.to,
+        count: sum(update.sums.count),
+        derived: sum(update.sums.derived),
+        errors: sum(update.sums.errors),
+        gap_sum_us: sum(update.sums.gap_sum_us),
+        duration_sum_us: sum(update.sums.duration_sum_us),
+        is_final: update.is_final,
+        rev,
+        is_deleted: update.sums.count <= 0,
+    }))
+}
+
 /// The row of a flag.
 #[must_use]
 pub fn anomaly_row(flag: Flag, rev: Epoch) -> Row {
@@ -361,6 +388,7 @@ pub struct Collected {
     cost: RowTable<TopSpanRow>,
     errors: RowTable<TopErrorRow>,
     freshness: RowTable<FreshnessRow>,
+    edges: RowTable<EdgeRow>,
 }
 
 impl Default for Collected {
@@ -378,6 +406,7 @@ impl Default for Collected {
             cost: ads_top::dearest(),
             errors: ads_top::errors(),
             freshness: ads_freshness::freshness(),
+            edges: dws_edge::edges(),
         }
     }
 }
@@ -395,6 +424,7 @@ impl Collected {
                 Row::Cost(row) => self.cost.push(*row),
                 Row::Error(row) => self.errors.push(*row),
                 Row::Freshness(row) => self.freshness.push(*row),
+                Row::Edge(row) => self.edges.push(*row),
             }
         }
     }
@@ -402,7 +432,7 @@ impl Collected {
     /// Cuts the blocks of everything added.
     pub fn close(&mut self, epoch: Epoch) -> Vec<Block> {
         let [minute, five_minutes, hour] = &mut self.steps;
-        let tables: [&mut dyn Table; 10] = [
+        let tables: [&mut dyn Table; 11] = [
             minute,
             five_minutes,
             hour,
@@ -413,6 +443,7 @@ impl Collected {
             &mut self.cost,
             &mut self.errors,
             &mut self.freshness,
+            &mut self.edges,
         ];
         tables
             .into_iter()

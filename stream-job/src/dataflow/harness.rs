@@ -30,6 +30,8 @@ pub struct HarnessOptions<'a> {
     pub store: Option<&'a Store>,
     /// The checkpoint in the store that the run starts from, of the log that is followed.
     pub from: Option<&'a CheckpointRef>,
+    /// What the run counts into.
+    pub metrics: Option<&'a Arc<Metrics>>,
 }
 
 /// Runs the recording that the settings name to its end, and returns the epoch log that it has written to `log_dir`.
@@ -109,7 +111,7 @@ pub fn run_recording(
         control: JobControl::default(),
         output: output(first_epoch),
         shutdown,
-        metrics: Arc::new(Metrics::default()),
+        metrics: options.metrics.cloned().unwrap_or_default(),
         settings,
         fatal: Fatal::default(),
     };

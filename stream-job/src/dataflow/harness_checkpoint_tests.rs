@@ -37,6 +37,7 @@ fn a_run_from_any_checkpoint_writes_what_an_undisturbed_one_writes() {
         let workers = 1 + u16::try_from(at % 5).unwrap();
         let name = format!("from {at} of {count}, {workers} workers");
         let resume = HarnessOptions {
+            metrics: None,
             follow: Some(&log),
             store: Some(&store),
             from: Some(checkpoint),

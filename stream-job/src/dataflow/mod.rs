@@ -14,6 +14,7 @@ mod control;
 pub mod coordinator;
 pub mod dedup;
 mod detector;
+pub mod edge;
 pub mod epochs;
 pub mod fatal;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::anomaly::Anomalies;
 use super::dedup::Dedup;
+use super::edge::Edges;
 use super::freshness::Freshness;
 use super::replays::Replays;
 use super::session::Sessions;
@@ -53,6 +54,7 @@ fn known_operators() -> BTreeMap<&'static str, &'static [u16]> {
         known::<Anomalies>(),
         known::<Traces>(),
         known::<Sessions>(),
+        known::<Edges>(),
         known::<LocalTop>(),
         known::<Freshness>(),
     ]

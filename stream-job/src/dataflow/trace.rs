@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 
+use super::edge::{EdgeChanges, EdgePartial};
 use super::epochs::Epoch;
 use super::trace_state::TraceState;
 use super::trace_summary::{SessionKey, TraceId, TraceSummary};
@@ -118,8 +119,10 @@ impl Kept {
         TraceState::packed_last_us(&self.packed)
     }
 
-    fn open(&self, trace_id: TraceId) -> Box<Open> {
+    /// Takes its transitions back, until it is told of again.
+    fn open(&self, trace_id: TraceId, edges: &mut EdgeChanges) -> Box<Open> {
         let (state, missing) = TraceState::unpack(&self.packed);
+        state.each_edge(|edge, sums| edges.take_back(&edge, &sums));
         Box::new(Open {
             segment: self.segment,
             told: Some(state.session_key(trace_id)),
@@ -206,6 +209,8 @@ pub struct Traces {
     open: HashMap<TraceId, Box<Open>>,
     /// When to look at a trace again. A timer is not put off by a new span: it looks, and is set again.
     timers: BinaryHeap<Reverse<(i64, TraceId)>>,
+    /// By what the transitions of those in `open` have changed.
+    edges: EdgeChanges,
     /// Traces that changed or went since the last checkpoint.
     changes: Changes<TraceId>,
 }
@@ -220,6 +225,7 @@ impl Traces {
             kept: Grouped::default(),
             open: HashMap::new(),
             timers: BinaryHeap::new(),
+            edges: EdgeChanges::default(),
             changes: Changes::default(),
         }
     }
@@ -232,8 +238,10 @@ impl Traces {
             self.add(record.epoch, partial);
         }
         if record.tells_all {
-            let kept = self.kept.drain();
-            self.open.extend(kept.map(|(id, kept)| (id, kept.open(id))));
+            for (id, kept) in std::mem::take(&mut self.kept).drain() {
+                let open = kept.open(id, &mut self.edges);
+                self.open.insert(id, open);
+            }
         }
         if !record.dws_block_ends {
             return Vec::new();
@@ -243,6 +251,7 @@ impl Traces {
         let updates = open
             .into_iter()
             .map(|(trace_id, open)| {
+                (open.state).each_edge(|edge, sums| self.edges.add(&edge, &sums));
                 let (update, kept) = open.tell(trace_id);
                 self.changes.note(trace_id);
                 self.kept.insert(trace_id, kept);
@@ -263,7 +272,7 @@ impl Traces {
             }
             Entry::Vacant(vacant) => vacant.insert(match self.kept.remove(&trace_id) {
                 Some(kept) => {
-                    let mut open = kept.open(trace_id);
+                    let mut open = kept.open(trace_id, &mut self.edges);
                     open.state.merge(state);
                     open
                 }
@@ -324,7 +333,8 @@ impl Traces {
         let (next, missing) = times.look(&state, watermark_us);
         kept.next_look_us = next;
         if let Some(missing) = missing.filter(|missing| *missing != missed) {
-            let mut open = self.kept.remove(&trace_id)?.open(trace_id);
+            let kept = self.kept.remove(&trace_id)?;
+            let mut open = kept.open(trace_id, &mut self.edges);
             open.missing = missing;
             self.open.insert(trace_id, open);
         }
@@ -341,6 +351,11 @@ impl Traces {
                 self.changes.note(*trace_id);
             }
         }
+    }
+
+    /// By what the transitions of the traces that were told of have changed since the last call.
+    pub fn take_edges(&mut self) -> impl Iterator<Item = EdgePartial> + '_ {
+        self.edges.drain()
     }
 
     /// Number of traces held.

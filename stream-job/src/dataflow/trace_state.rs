@@ -3,6 +3,7 @@
 //! So spans are summed per trace on the worker that read them and only the sums travel; and a parent that comes after its
 //! children, or in another message, is no case apart.
 
+mod edges;
 mod packed;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,36 @@ struct Node {
     span_id: u64,
     parent: u64,
     step_type: StepType,
+    /// µs since 1970; kept of the four steps, else 0, as are the rest.
+    start_us: i64,
+    end_us: i64,
+    failed: bool,
+    /// Whether there is an output, of an act or a think.
+    has_output: bool,
+}
+
+impl Node {
+    fn of(span: &CleanSpan<'_>) -> Self {
+        let is_step = is_step(span.step_type);
+        let gives = matches!(span.step_type, StepType::Think | StepType::Act);
+        Node {
+            span_id: u64::from_be_bytes(span.span_id),
+            parent: u64::from_be_bytes(span.parent_span_id),
+            step_type: span.step_type,
+            start_us: if is_step { span.start_us } else { 0 },
+            end_us: if is_step { span.end_us } else { 0 },
+            failed: is_step && span.status == Status::Error,
+            has_output: gives && !span.output.is_empty(),
+        }
+    }
+}
+
+/// Whether it is a step on a trace's way.
+fn is_step(step_type: StepType) -> bool {
+    matches!(
+        step_type,
+        StepType::Think | StepType::Act | StepType::Observe | StepType::Response
+    )
 }
 
 /// A value named by a span; the one of the earliest span counts, whatever order they come in.
@@ -111,11 +142,7 @@ impl TraceState {
             self.take_root(root, &span.namespace);
         }
         self.take_agent(&span.agent);
-        self.nodes.push(Node {
-            span_id,
-            parent,
-            step_type: span.step_type,
-        });
+        self.nodes.push(Node::of(span));
         if span.step_type == StepType::Act {
             self.calls.push(ToolCall {
                 place,
@@ -264,15 +291,20 @@ impl TraceState {
             .count() as u64
     }
 
+    /// Agent of the root, else of the earliest span.
+    fn agent(&self) -> &str {
+        match (&self.root, &self.earliest) {
+            (Some(root), _) => &root.agent,
+            (None, Some((_, agent, _))) => agent,
+            (None, None) => "",
+        }
+    }
+
     /// What it says as it stands.
     pub(super) fn summary(self, orphans: u64) -> TraceSummary {
         let session_source = self.session_source();
         let turns = self.turns();
-        let agent = match (&self.root, self.earliest) {
-            (Some(root), _) => root.agent.clone(),
-            (None, Some((_, agent, _))) => agent,
-            (None, None) => String::new(),
-        };
+        let agent = self.agent().to_owned();
         let mut calls = self.calls;
         calls.sort_unstable();
         TraceSummary {

@@ -254,3 +254,60 @@ proptest! {
         prop_assert_eq!(TraceState::unpack(&packed), (state, missing));
     }
 }
+
+/// The way through a trace as text, with `'` at what is derived.
+fn way(spans: &[CleanSpan<'_>]) -> String {
+    let mut way = Vec::new();
+    part(spans).each_edge(|edge, sums| {
+        let mark = if sums.derived > 0 { "'" } else { "" };
+        let failed = if sums.errors > 0 { "!" } else { "" };
+        let end = |(kind, tool): (crate::dataflow::edge::StepKind, &str)| format!("{kind:?}{tool}");
+        way.push(format!(
+            "{}>{}{mark}{failed}+{}",
+            end(edge.from),
+            end(edge.to),
+            sums.gap_sum_us / 1_000_000
+        ));
+    });
+    way.join(" ")
+}
+
+#[test]
+fn the_way_goes_by_time_and_what_no_span_says_is_derived() {
+    use StepType::{Act, Observe, Session, Think};
+    let output = |span: CleanSpan<'static>| CleanSpan {
+        output: "42".into(),
+        ..span
+    };
+    let act = |id, start_us, end_us| CleanSpan {
+        tool_name: "search".into(),
+        ..of(id, 1, Act, start_us, end_us)
+    };
+    let root = of(1, 0, Session, 0, 100);
+    let think = of(2, 1, Think, 0, 10);
+    let answer = output(of(4, 1, Think, 30, 40));
+    assert_eq!(
+        way(&[
+            answer.clone(),
+            output(act(3, 12, 25)),
+            think.clone(),
+            root.clone()
+        ]),
+        "Start>Think+0 Think>Actsearch+2 Actsearch>Observe'+0 Observe>Think'+0 Think>Response'+0 Response>End'+0"
+    );
+    assert_eq!(
+        way(&[think.clone(), act(3, 5, 25), answer.clone()]),
+        "Start>Think+0 Think>Actsearch+0 Actsearch>Think+5 Think>End+0",
+        "nothing came of the tool, nor has the root come"
+    );
+    let observe = of(5, 1, Observe, 25, 26);
+    let failed = CleanSpan {
+        status: Status::Error,
+        ..output(act(3, 12, 25))
+    };
+    assert_eq!(
+        way(&[think, failed, observe, root.clone()]),
+        "Start>Think+0 Think>Actsearch!+2 Actsearch>Observe+0 Observe>End+0"
+    );
+    assert_eq!(way(&[root]), "", "a trace without steps has no way");
+}

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs)]
 
+pub mod edges;
 pub mod freshness;
 pub mod memory;
 pub mod native;
@@ -47,6 +48,7 @@ pub fn compute(settings: &Settings, recording: &Path, log: &Replay) -> Expected 
     let mut raw = raw::Raw::new(settings, recording, log);
     let mut windows = windows::Windows::new(settings);
     let mut traces = traces::Traces::new(settings);
+    let mut edges = edges::Edges::new(settings);
     let mut sessions = sessions::Sessions::new(settings);
     let mut top = top::Top::default();
     let mut freshness = freshness::Freshness::default();
@@ -62,6 +64,12 @@ pub fn compute(settings: &Settings, recording: &Path, log: &Replay) -> Expected 
         }
         if record.dws_block_ends {
             let updates = traces.end_block(record.watermark_us, &mut expected.tables);
+            for (told, spans) in &updates {
+                let way = edges::of_trace(&told.agent, told.root.is_some(), spans);
+                edges.told(told.trace, told.segment, way);
+            }
+            edges.end_block(record.watermark_us, &mut expected.tables);
+            let updates: Vec<_> = updates.into_iter().map(|(told, _)| told).collect();
             let told = &mut expected.tables;
             sessions.end_block(record.epoch, record.watermark_us, &updates, told);
             windows.end_block(record.watermark_us);

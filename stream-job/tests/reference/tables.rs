@@ -120,11 +120,24 @@ pub fn key_columns(table: &str) -> &'static [&'static str] {
         }
         "dws_trace" => &["trace_id", "segment"],
         "dws_session" => &["namespace", "session_id", "segment"],
+        "dws_edge_1m" => &["agent", "window_start", "from", "to"],
         "ads_anomaly" => &["anomaly_id"],
         "ads_top_slow" | "ads_top_cost" | "ads_top_error" => &["window_start", "agent", "rank"],
         "ads_freshness" => &["window_start"],
         other => panic!("{other} is no table of the job"),
     }
+}
+
+/// A key of `dws_edge_1m`.
+pub fn edge_key(key: &[Cell]) -> (String, i64, String, String) {
+    let text = |cell: &Cell| match cell {
+        Cell::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        other => panic!("{other:?} is no text"),
+    };
+    let Cell::Number(start) = key[1] else {
+        panic!("{:?} is no time", key[1])
+    };
+    (text(&key[0]), start as i64, text(&key[2]), text(&key[3]))
 }
 
 /// Whether rows of the table are never replaced.

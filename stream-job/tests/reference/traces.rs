@@ -113,14 +113,14 @@ impl Traces {
     }
 
     /// Writes the row of every trace, and forgets those whose time is over.
-    pub fn end_block(&mut self, watermark_us: i64, tables: &mut Tables) -> Vec<Told> {
+    pub fn end_block(&mut self, watermark_us: i64, tables: &mut Tables) -> Vec<(Told, Vec<Span>)> {
         let mut told = Vec::new();
         for (&id, trace) in &mut self.traces {
             let missing = missing_parents(&trace.spans);
             trace.missed.retain(|parent| missing.contains(parent));
             let this = tell(id, trace);
             put(tables, "dws_trace", row_of(&this, self.min_repeats));
-            told.push(this);
+            told.push((this, trace.spans.clone()));
             trace.changed = false;
         }
         let ttl_us = self.ttl_us;

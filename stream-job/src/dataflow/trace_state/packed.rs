@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Named, Node, TraceState};
+use super::{Named, Node, TraceState, is_step};
 use crate::dataflow::packing::{Packer, Unpacker};
 use crate::dataflow::trace_summary::{Root, ToolCall, Totals};
 use crate::span::clean::StepType;
@@ -12,6 +12,8 @@ use crate::span::clean::StepType;
 const NO_PARENT: u8 = 0 << 4;
 const PARENT_OF_THE_LAST: u8 = 1 << 4;
 const PARENT_FOLLOWS: u8 = 2 << 4;
+const FAILED: u8 = 1 << 6;
+const HAS_OUTPUT: u8 = 1 << 7;
 
 fn pack_named<'a>(named: &'a Named, out: &mut Packer<'a>) {
     out.flag(named.is_some());
@@ -79,17 +81,22 @@ impl TraceState {
                 parent if parent == last_parent => PARENT_OF_THE_LAST,
                 _ => PARENT_FOLLOWS,
             };
-            out.raw([node.step_type as u8 | parent]);
+            let failed = if node.failed { FAILED } else { 0 };
+            let has_output = if node.has_output { HAS_OUTPUT } else { 0 };
+            out.raw([node.step_type as u8 | parent | failed | has_output]);
             out.raw(node.span_id.to_le_bytes());
             if parent == PARENT_FOLLOWS {
                 out.raw(node.parent.to_le_bytes());
                 last_parent = node.parent;
             }
+            if is_step(node.step_type) {
+                out.signed(node.start_us.wrapping_sub(self.first_us));
+                out.signed(node.end_us.wrapping_sub(node.start_us));
+            }
             if node.step_type == StepType::Act {
                 let call = calls.next().expect("an act has a call");
                 debug_assert_eq!(call.place.1, node.span_id, "calls are in the order of acts");
-                out.signed(call.place.0.wrapping_sub(self.first_us));
-                call.pack_but_place(out);
+                call.pack_but_times(out);
             }
         }
     }
@@ -103,7 +110,7 @@ impl TraceState {
             let [kind] = from.raw();
             let span_id = u64::from_le_bytes(from.raw());
             let step_type = StepType::ALL[usize::from(kind & 0xf)];
-            let parent = match kind & 0xf0 {
+            let parent = match kind & (3 << 4) {
                 NO_PARENT => 0,
                 PARENT_OF_THE_LAST => last_parent,
                 _ => {
@@ -111,14 +118,24 @@ impl TraceState {
                     last_parent
                 }
             };
+            let (start_us, end_us) = if is_step(step_type) {
+                let start_us = self.first_us.wrapping_add(from.signed());
+                (start_us, start_us.wrapping_add(from.signed()))
+            } else {
+                (0, 0)
+            };
             if step_type == StepType::Act {
-                let place = (self.first_us.wrapping_add(from.signed()), span_id);
-                self.calls.push(ToolCall::unpack_at(place, from));
+                let call = ToolCall::unpack_at((start_us, span_id), end_us, from);
+                self.calls.push(call);
             }
             self.nodes.push(Node {
                 span_id,
                 parent,
                 step_type,
+                start_us,
+                end_us,
+                failed: kind & FAILED != 0,
+                has_output: kind & HAS_OUTPUT != 0,
             });
         }
     }

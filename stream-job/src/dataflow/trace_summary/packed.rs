@@ -64,25 +64,30 @@ impl Root {
 impl ToolCall {
     fn pack<'a>(&'a self, out: &mut Packer<'a>) {
         out.place(self.place);
-        self.pack_but_place(out);
+        out.signed(self.end_us.wrapping_sub(self.place.0));
+        self.pack_but_times(out);
     }
 
     fn unpack(from: &mut Unpacker<'_>) -> Self {
         let place = from.place();
-        Self::unpack_at(place, from)
+        let end_us = place.0.wrapping_add(from.signed());
+        Self::unpack_at(place, end_us, from)
     }
 
-    /// What is told of it besides where it stands.
-    pub(in crate::dataflow) fn pack_but_place<'a>(&'a self, out: &mut Packer<'a>) {
-        out.signed(self.end_us.wrapping_sub(self.place.0));
+    /// What is told of it besides where it stands and when it ended.
+    pub(in crate::dataflow) fn pack_but_times<'a>(&'a self, out: &mut Packer<'a>) {
         out.text(&self.tool_name);
         out.raw(self.args_hash.to_le_bytes());
     }
 
-    pub(in crate::dataflow) fn unpack_at(place: super::Place, from: &mut Unpacker<'_>) -> Self {
+    pub(in crate::dataflow) fn unpack_at(
+        place: super::Place,
+        end_us: i64,
+        from: &mut Unpacker<'_>,
+    ) -> Self {
         Self {
             place,
-            end_us: place.0.wrapping_add(from.signed()),
+            end_us,
             tool_name: from.text().to_owned(),
             args_hash: u64::from_le_bytes(from.raw()),
         }

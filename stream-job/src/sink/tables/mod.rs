@@ -18,6 +18,7 @@ pub mod ads_top;
 pub mod dwd_content;
 pub mod dwd_event;
 pub mod dwd_span;
+pub mod dws_edge;
 pub mod dws_session;
 pub mod dws_step;
 pub mod dws_trace;
@@ -55,6 +56,7 @@ pub fn every_table() -> Vec<Box<dyn Table>> {
         Box::new(ads_top::dearest()),
         Box::new(ads_top::errors()),
         Box::new(ads_freshness::freshness()),
+        Box::new(dws_edge::edges()),
         Box::new(OpsEpoch::default()),
     ]
 }
