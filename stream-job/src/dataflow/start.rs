@@ -24,6 +24,7 @@ use crate::checkpoint::epoch_log::{EpochLog, EpochLogHandle, NewLog, Replay};
 use crate::checkpoint::ledgers::Ledgers;
 use crate::checkpoint::record::{Entry, EpochRecord, Position};
 use crate::checkpoint::store::Store;
+use crate::checkpoint::sweep::sweep;
 use crate::checkpoint::timelines::{self, Timeline, TimelineError, Timelines};
 use crate::cluster::Links;
 use crate::ops::bounds::REMEMBERED;
@@ -118,6 +119,7 @@ pub fn run(
     metrics.health.set_generation(replay.generation);
     let last_known = replay.epochs.last().map(|record| record.epoch);
     let resumed = newest_checkpoint(&store, &mut replay)?;
+    sweep_orphans(&store, &folder, &replay);
     if let Some(oldest) = resumed.as_ref().and_then(|resumed| resumed.known.first()) {
         ledgers.forget(oldest.epoch());
     }
@@ -411,6 +413,23 @@ async fn prepare_warehouse(
         .context("set whether the warehouse syncs every insert (setting `warehouse_fsync`)")?;
     metrics.health.set_warehouse_proven(true);
     Ok(())
+}
+
+/// Deletes what crashes have left beside the checkpoints. A run goes on without that too.
+fn sweep_orphans(store: &Store, folder: &str, replay: &Replay) {
+    match sweep(store, folder, replay.generation, &replay.checkpoints) {
+        Ok(swept) if swept.files > 0 => tracing::info!(
+            "deleted {} state files and manifests, {} bytes, that belong to no checkpoint of the log",
+            swept.files,
+            swept.bytes
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(
+                "files that belong to no checkpoint are left to the next start: {error}"
+            );
+        }
+    }
 }
 
 /// The newest epoch that has landed whole, of any timeline; 0 where none has.
