@@ -370,11 +370,11 @@ fn in_background(
             signal(SignalKind::terminate())?,
         )
     };
-    runtime.spawn(watch_signals(
-        signals,
-        server.as_ref().map(|s| Arc::clone(&s.1.metrics)),
-        shutdown.clone(),
-    ));
+    let drain = server.as_ref().map(|(_, api, _)| Drain {
+        metrics: Arc::clone(&api.metrics),
+        limit: api.settings.drain_timeout,
+    });
+    runtime.spawn(watch_signals(signals, drain, shutdown.clone()));
     if let Some((listener, api, token)) = server {
         runtime.spawn(async move {
             if let Err(error) = http::serve(listener, api.router(&token)).await {
@@ -387,9 +387,36 @@ fn in_background(
     result
 }
 
+/// The end of a job that was asked to stop.
+struct Drain {
+    metrics: Arc<Metrics>,
+    /// How long it may take.
+    limit: Duration,
+}
+
+impl Drain {
+    /// Waits until the limit is over, and tells what has not landed by then.
+    async fn took_too_long(&self) -> String {
+        tokio::time::sleep(self.limit).await;
+        let (landed, cut) = (self.metrics.landed_epoch.get(), self.metrics.epoch.get());
+        let what = if cut > landed {
+            format!("epochs {} to {cut} have not all landed", landed + 1)
+        } else {
+            "not all that was read has landed".to_owned()
+        };
+        let why = self.metrics.health.waiting_for();
+        format!(
+            "{what} within {} s of the stop (setting `drain_timeout`){}; nothing is lost: the next start goes on from the \
+             epoch log and writes them",
+            self.limit.as_secs_f64(),
+            why.map_or_else(String::new, |what| format!(", waiting for {what}")),
+        )
+    }
+}
+
 async fn watch_signals(
     (mut interrupt, mut terminate): (tokio::signal::unix::Signal, tokio::signal::unix::Signal),
-    metrics: Option<Arc<Metrics>>,
+    drain: Option<Drain>,
     shutdown: Shutdown,
 ) {
     let mut wait = async || {
@@ -400,13 +427,26 @@ async fn watch_signals(
     };
     let name = wait().await;
     tracing::info!("{name}: draining, then ending; a second signal ends at once");
-    if let Some(metrics) = metrics {
-        metrics.health.set_stopping();
+    if let Some(drain) = &drain {
+        drain.metrics.health.set_stopping();
     }
     shutdown.request();
-    let name = wait().await;
-    tracing::warn!("{name} again: ending at once");
-    std::process::exit(exit::INTERRUPTED.into());
+    let too_long = async {
+        match &drain {
+            Some(drain) => drain.took_too_long().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        name = wait() => {
+            tracing::warn!("{name} again: ending at once");
+            std::process::exit(exit::INTERRUPTED.into());
+        }
+        said = too_long => {
+            eprintln!("stream-job: {said}");
+            std::process::exit(exit::NOT_DRAINED.into());
+        }
+    }
 }
 
 /// One line an event on standard error. `RUST_LOG` goes before the setting `log`.

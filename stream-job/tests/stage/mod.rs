@@ -41,12 +41,17 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(database: &str, plan: Plan) -> Stage {
+        Stage::at(shared_url(), database, plan)
+    }
+
+    /// Over a warehouse of its own.
+    pub fn at(url: &str, database: &str, plan: Plan) -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let now_s = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         // Recent, as the tables' TTLs cut what is old.
         let base_s = i64::try_from(now_s).unwrap() - 3_600;
         write(&folder.path().join("recording"), &Plan { base_s, ..plan });
-        let target = migrate(shared_url(), database);
+        let target = migrate(url, database);
         Stage { folder, target }
     }
 
