@@ -67,12 +67,7 @@ async fn a_new_program_that_fails_or_is_not_ready_in_time_gives_way_to_the_old_o
         let stage = Stage::new().await;
         let job = stage.submit(WORKS, &["handover_timeout=1s"]).await;
         job.in_state("running").await;
-        let new = stage.program("jobs/new", does);
-        if reason.contains("ready") {
-            // It never says where it listens.
-            let script = std::fs::read_to_string(&new).unwrap();
-            std::fs::write(&new, script.replace("listening on", "silent on")).unwrap();
-        }
+        stage.silent_program("jobs/new", does);
         let (status, done) = hand_over(&job, "new").await;
         assert_eq!(
             (status, &done["handed_over"]),
@@ -129,7 +124,7 @@ async fn the_command_hands_over_and_says_how_it_went() {
     let job = stage.submit(WORKS, &[]).await;
     job.in_state("running").await;
     stage.program("jobs/good", WORKS);
-    stage.program("jobs/bad", "exit 4");
+    stage.silent_program("jobs/bad", "exit 4");
     let run = async |binary: &str| {
         tokio::process::Command::new(env!("CARGO_BIN_EXE_stream-job"))
             .args(["submit", "--binary", binary, "--to", &job.client().url()])
