@@ -15,6 +15,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 const CHECKPOINTS: [&str; 2] = ["checkpoint_interval=500ms", "checkpoints_kept=100"];
 
 /// Processes × workers.
+#[allow(dead_code)]
 pub(crate) type Layout = (u16, u16);
 
 /// How a process of the job ended, and what it said.
@@ -52,6 +53,7 @@ pub(crate) fn end_of(stage: &Stage, command: Command) -> Ended {
 }
 
 /// Runs the processes of a layout until all have ended.
+#[allow(dead_code)]
 pub(crate) fn ends_of_layout(
     stage: &Stage,
     (processes, workers): Layout,

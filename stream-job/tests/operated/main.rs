@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../kills/against_reference.rs"]
+mod against_reference;
 mod drain;
+#[path = "../log_entries/mod.rs"]
+mod log_entries;
+mod recorded;
 #[path = "../reference/mod.rs"]
 mod reference;
 #[path = "../kills/runs.rs"]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
@@ -40,17 +40,25 @@ pub struct Stage {
 }
 
 impl Stage {
+    #[allow(dead_code)]
     pub fn new(database: &str, plan: Plan) -> Stage {
         Stage::at(shared_url(), database, plan)
     }
 
     /// Over a warehouse of its own.
     pub fn at(url: &str, database: &str, plan: Plan) -> Stage {
-        let folder = tempfile::tempdir().unwrap();
         let now_s = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         // Recent, as the tables' TTLs cut what is old.
         let base_s = i64::try_from(now_s).unwrap() - 3_600;
-        write(&folder.path().join("recording"), &Plan { base_s, ..plan });
+        Stage::over(url, database, |recording| {
+            write(recording, &Plan { base_s, ..plan });
+        })
+    }
+
+    /// Over a recording that is put into a folder.
+    pub fn over(url: &str, database: &str, put: impl FnOnce(&Path)) -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        put(&folder.path().join("recording"));
         let target = migrate(url, database);
         Stage { folder, target }
     }
