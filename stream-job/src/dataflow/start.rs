@@ -483,10 +483,26 @@ async fn refuse_older_warehouse(settings: &Settings, record: &EpochRecord) -> an
     .into())
 }
 
+/// A log without its beginning says nothing of the rows that its checkpoints stand for.
+fn refuse_shortened(path: &Path, replay: &Replay) -> anyhow::Result<()> {
+    match replay.epochs.first() {
+        Some(first) if first.epoch > replay.first_epoch => Err(JobError::Refused(format!(
+            "epoch log {} begins at epoch {}, and its timeline at {}: what is before was deleted, as a checkpoint \
+             stands for it, and can't be followed",
+            path.display(),
+            first.epoch,
+            replay.first_epoch,
+        ))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
 /// Reads the epoch log that this run is to follow.
 fn foreign_log(path: &Path, settings: &Settings) -> anyhow::Result<Replay> {
     let replay = timelines::read(path).with_context(|| format!("epoch log {}", path.display()))?;
     check_settings(&replay, &settings.shaping())?;
+    refuse_shortened(path, &replay)?;
     Ok(replay)
 }
 

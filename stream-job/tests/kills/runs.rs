@@ -59,11 +59,7 @@ pub(crate) fn ends_of_layout(
     (processes, workers): Layout,
     command: impl Fn() -> Command,
 ) -> Vec<Ended> {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let port = port.port().to_string();
+    let port = free_port().to_string();
     let commands = (0..processes).map(|process| {
         let mut command = command();
         command.args(["--set", &format!("workers={workers}")]);
@@ -76,6 +72,12 @@ pub(crate) fn ends_of_layout(
         command
     });
     ends_of(stage, commands.collect())
+}
+
+/// A port that nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn ends_of(stage: &Stage, commands: Vec<Command>) -> Vec<Ended> {

@@ -7,6 +7,7 @@ mod against_reference;
 mod drain;
 #[path = "../log_entries/mod.rs"]
 mod log_entries;
+mod object_store;
 mod recorded;
 #[path = "../reference/mod.rs"]
 mod reference;

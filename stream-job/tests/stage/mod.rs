@@ -15,7 +15,7 @@ use crate::reference::tables::is_raw;
 use crate::warehouse_process::{migrate, shared_url};
 
 /// Settings of every run here, as flags and as the reference reads them.
-const SETTINGS: [&str; 16] = [
+pub const SETTINGS: [&str; 16] = [
     "epoch_records=40",
     "dws_block_interval=1500ms",
     "max_epochs_in_flight=4",
