@@ -123,6 +123,7 @@ impl CheckpointService {
             plan,
             log,
             shared: shared.clone(),
+            last_file_bytes: 0,
         };
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
@@ -243,6 +244,8 @@ struct Taker {
     plan: CheckpointPlan,
     log: EpochLogHandle,
     shared: Arc<Shared>,
+    /// Length of the newest state file: the next one is much as long.
+    last_file_bytes: usize,
 }
 
 impl Taker {
@@ -254,7 +257,7 @@ impl Taker {
                     worker,
                     rewrite,
                     sections,
-                } => self.save(epoch, worker, rewrite, &sections),
+                } => self.save(epoch, worker, rewrite, sections),
                 Work::Publish(ready, savepoint) => self.publish(*ready, savepoint),
                 Work::Follow(kept) => self.follow(kept),
             };
@@ -273,24 +276,26 @@ impl Taker {
     }
 
     fn save(
-        &self,
+        &mut self,
         epoch: u64,
         worker: usize,
         rewrite: Rewrite,
-        sections: &[Section],
+        sections: Vec<Section>,
     ) -> Result<(), TakeError> {
         let path = state_path(&self.plan, epoch, worker);
-        let file = state::encode(sections);
+        let operators = sections
+            .iter()
+            .map(|section| (section.uid.to_owned(), section.version))
+            .collect();
+        let mut file = Vec::with_capacity(self.last_file_bytes);
+        let rewritten_bytes = state::encode(sections, &mut file);
         let saved = StateRef {
             epoch,
             worker: u32::try_from(worker).unwrap_or(u32::MAX),
             bytes: file.len() as u64,
             crc32c: crc32c::crc32c(&file),
-            rewritten_bytes: sections.iter().map(|section| section.rewritten_bytes).sum(),
-            operators: sections
-                .iter()
-                .map(|section| (section.uid.clone(), section.version))
-                .collect(),
+            rewritten_bytes,
+            operators,
             path,
         };
         tracing::debug!(
@@ -300,6 +305,7 @@ impl Taker {
             rewrite.to,
         );
         self.put(&saved.path, &file)?;
+        self.last_file_bytes = file.len();
         failpoint::hit("state-saved");
         let mut all = self
             .shared

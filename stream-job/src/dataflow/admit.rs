@@ -157,13 +157,15 @@ impl Admission {
     }
 
     fn admit_batch(&mut self, epoch: &EpochRecord, batch: &ScannedBatch, duplicates: &[Duplicate]) {
-        if self.rules.writes_raw {
-            let shard = shard_of(batch.batch.partition.partition, self.rules.shards);
-            let tables = self.shards.entry(shard).or_default();
-            // Both hold it until the epoch's blocks are cut, which is before the epoch's batches go.
-            tables.records.share(batch.batch.records.clone());
-            tables.contents.share(batch.batch.records.clone());
+        if !self.rules.writes_raw {
+            self.count_steps(epoch, batch, duplicates);
+            return;
         }
+        let shard = shard_of(batch.batch.partition.partition, self.rules.shards);
+        let tables = self.shards.entry(shard).or_default();
+        // Both hold it until the epoch's blocks are cut, which is before the epoch's batches go.
+        tables.records.share(batch.batch.records.clone());
+        tables.contents.share(batch.batch.records.clone());
         let mut rest = duplicates;
         for ((at, scanned), record) in (0u32..)
             .zip(&batch.records)
@@ -193,6 +195,39 @@ impl Admission {
         }
     }
 
+    /// Counts a batch of which nothing but windows is made: pass 1 has told all that they need.
+    fn count_steps(&mut self, epoch: &EpochRecord, batch: &ScannedBatch, duplicates: &[Duplicate]) {
+        let lifecycle = Lifecycle::new(self.rules.allowed_lateness_us, epoch.watermark_us);
+        let Partials {
+            windows, counts, ..
+        } = &mut self.partials;
+        let keys = windows.adopt(&batch.steps);
+        let starts = batch.records.iter().map(|record| record.first_fingerprint);
+        let ends = starts.skip(1).chain([batch.steps.steps.len()]);
+        let mut rest = duplicates;
+        for ((at, scanned), end) in (0u32..).zip(&batch.records).zip(ends) {
+            let mine = rest.partition_point(|duplicate| duplicate.record <= at);
+            let (duplicates, after) = rest.split_at(mine);
+            rest = after;
+            let steps = &batch.steps.steps[scanned.first_fingerprint..end];
+            counts.records += 1;
+            counts.spans += u64::from(scanned.spans);
+            counts.rejected += u64::from(scanned.spans) - steps.len() as u64;
+            for step in steps {
+                if is_copy(duplicates, step.index) {
+                    counts.duplicate += 1;
+                    continue;
+                }
+                counts.land(step.measure.end_us);
+                if lifecycle.is_late(step.measure.end_us) {
+                    counts.late += 1;
+                } else {
+                    windows.add_step(keys[step.key as usize], &step.measure);
+                }
+            }
+        }
+    }
+
     fn admit_record(
         &mut self,
         here: &InRecord<'_>,
@@ -205,13 +240,7 @@ impl Admission {
         if let Some(error) = &scanned.error {
             let letter =
                 DeadLetter::of_record(&here.record, &here.origin, scanned.encoding.as_str(), error);
-            bury(
-                tables,
-                &here.stamp,
-                &*self.sink,
-                letter,
-                self.rules.writes_raw,
-            );
+            bury(tables, &here.stamp, &*self.sink, letter);
         } else {
             let mut spans = SpanPass {
                 here,
@@ -240,21 +269,22 @@ impl Admission {
         counts.spans += u64::from(scanned.spans);
         counts.duplicate += u64::from(outcome.duplicate);
         counts.rejected += u64::from(outcome.rejected);
-        if self.rules.writes_raw {
-            // What a record claimed to be is in its dead letter.
-            let encoding = if scanned.error.is_some() {
-                UNDECODABLE
-            } else {
-                scanned.encoding.as_str()
-            };
-            tables
-                .records
-                .push(here.record, &here.origin, encoding, outcome, &here.stamp);
-        }
+        // What a record claimed to be is in its dead letter.
+        let encoding = if scanned.error.is_some() {
+            UNDECODABLE
+        } else {
+            scanned.encoding.as_str()
+        };
+        tables
+            .records
+            .push(here.record, &here.origin, encoding, outcome, &here.stamp);
     }
 
     /// Puts down what was gone before it could be read, in the partitions of this worker.
     fn record_gaps(&mut self, epoch: &EpochRecord) {
+        if !self.rules.writes_raw {
+            return;
+        }
         let (worker, workers) = self.place;
         for gap in &epoch.gaps {
             let of = &epoch.positions[gap.slot as usize];
@@ -268,7 +298,7 @@ impl Admission {
             };
             let tables = self.shards.entry(stamp.shard).or_default();
             let letter = DeadLetter::of_gap(&of.topic, of.partition, gap.from, gap.to);
-            bury(tables, &stamp, &*self.sink, letter, self.rules.writes_raw);
+            bury(tables, &stamp, &*self.sink, letter);
         }
     }
 
@@ -311,22 +341,12 @@ impl SpanPass<'_> {
                 span,
                 &reject,
             );
-            bury(
-                self.tables,
-                &self.here.stamp,
-                self.sink,
-                letter,
-                self.rules.writes_raw,
-            );
+            bury(self.tables, &self.here.stamp, self.sink, letter);
             return;
         }
         let fingerprint = self.here.batch.fingerprints[self.next_fingerprint];
         self.next_fingerprint += 1;
-        if self
-            .duplicates
-            .iter()
-            .any(|duplicate| duplicate.span == span.index || duplicate.span == WHOLE_RECORD)
-        {
+        if is_copy(self.duplicates, span.index) {
             self.outcome.duplicate += 1;
             return;
         }
@@ -340,11 +360,6 @@ impl SpanPass<'_> {
             self.partials.counts.late += 1;
         } else {
             self.partials.windows.add(&clean);
-        }
-        if !self.rules.writes_raw {
-            return;
-        }
-        if !is_late {
             self.partials.top.add(&clean);
         }
         self.partials.traces.add(&clean);
@@ -359,25 +374,24 @@ impl SpanPass<'_> {
     }
 }
 
-fn bury(
-    tables: &mut ShardTables,
-    stamp: &Stamp,
-    sink: &dyn RawSink,
-    letter: DeadLetter,
-    writes: bool,
-) {
-    if writes {
-        let origin = letter.origin();
-        tables.dead_letters.push(
-            &letter.record,
-            &origin,
-            letter.encoding,
-            letter.rejected(),
-            letter.reason(),
-            stamp,
-        );
-        sink.dead_letter(stamp.epoch, letter);
-    }
+/// Whether the span at `index` of a record is among the record's duplicates.
+fn is_copy(duplicates: &[Duplicate], index: u32) -> bool {
+    duplicates
+        .iter()
+        .any(|duplicate| duplicate.span == index || duplicate.span == WHOLE_RECORD)
+}
+
+fn bury(tables: &mut ShardTables, stamp: &Stamp, sink: &dyn RawSink, letter: DeadLetter) {
+    let origin = letter.origin();
+    tables.dead_letters.push(
+        &letter.record,
+        &origin,
+        letter.encoding,
+        letter.rejected(),
+        letter.reason(),
+        stamp,
+    );
+    sink.dead_letter(stamp.epoch, letter);
 }
 
 /// What pass 2 sends on.

@@ -4,8 +4,9 @@ use super::*;
 use crate::dataflow::fixtures::record as epoch_record;
 use crate::dataflow::rules::Rules;
 use crate::dataflow::source::PartitionBatch;
+use crate::dataflow::window::Steps;
 use crate::decode::{Encoding, RecordError, encode};
-use crate::ops::settings::Settings;
+use crate::ops::settings::{Layers, Settings};
 use crate::source::TopicPartition;
 use crate::source::buffer::Batch;
 
@@ -51,6 +52,7 @@ fn span(id: u8, end_us: i64) -> SpanView<'static> {
 fn scanned(slot: u32, partition: i32, records: &[&[SpanView<'static>]]) -> Rc<ScannedBatch> {
     let mut batch = Batch::default();
     let (mut of_records, mut fingerprints) = (Vec::new(), Vec::new());
+    let mut steps = Steps::default();
     for (offset, spans) in (0..).zip(records) {
         let payload = encode::request(&ResourceView::default(), &ScopeView::default(), spans);
         batch.push(offset, -1, None, Vec::new(), Some(&payload));
@@ -62,6 +64,16 @@ fn scanned(slot: u32, partition: i32, records: &[&[SpanView<'static>]]) -> Rc<Sc
             first_fingerprint: fingerprints.len(),
         });
         let valid = spans.iter().filter(|span| span.span_id != [0; 8]);
+        for (index, span) in (0u32..).zip(spans.iter()) {
+            if span.span_id != [0; 8] {
+                let span = SpanView {
+                    index,
+                    ..span.clone()
+                };
+                let (resource, scope) = (ResourceView::default(), ScopeView::default());
+                steps.push(&clean(&resource, &scope, &span, &CleanSettings::default()));
+            }
+        }
         fingerprints.extend(valid.map(|span| u128::from(span.span_id[0])));
     }
     let partition = TopicPartition {
@@ -76,6 +88,7 @@ fn scanned(slot: u32, partition: i32, records: &[&[SpanView<'static>]]) -> Rc<Sc
         },
         records: of_records,
         fingerprints,
+        steps,
     })
 }
 
@@ -185,13 +198,38 @@ fn a_record_that_cannot_be_decoded_is_buried_whole() {
 }
 
 #[test]
-fn the_windows_alone_write_no_row() {
+fn the_windows_alone_write_no_row_and_count_the_same() {
     let mut settings = Settings::default();
-    settings.layers = crate::ops::settings::Layers::Windows;
-    let (mut admission, kept) = admission(&settings);
-    let spans = [span(1, NOW_US), span(0, NOW_US)];
-    admission.admit(&at(NOW_US), vec![scanned(0, 0, &[&spans])], vec![]);
+    let spans = [
+        span(1, NOW_US),
+        span(0, NOW_US),
+        span(2, NOW_US),
+        span(3, NOW_US),
+    ];
+    let others = [span(4, NOW_US - 86_400_000_000), span(5, NOW_US)];
+    let copy = |record, span| Duplicate {
+        slot: 0,
+        record,
+        span,
+        worker: 0,
+    };
+    let mut of = |layers| {
+        settings.layers = layers;
+        let (mut admission, kept) = admission(&settings);
+        let batch = scanned(0, 0, &[&spans, &others]);
+        admission.admit(&at(NOW_US), vec![batch], vec![copy(0, 2), copy(1, 1)]);
+        let windows = admission.partials.windows.take();
+        let counts = std::mem::take(&mut admission.partials.counts);
+        (windows, counts, admission, kept)
+    };
+    let (windows, counts, ..) = of(Layers::All);
+    let (only_windows, same_counts, mut admission, kept) = of(Layers::Windows);
+    assert_eq!((only_windows.len(), &only_windows), (1, &windows));
+    assert_eq!(same_counts, counts);
+    assert_eq!(
+        (counts.spans, counts.duplicate, counts.rejected, counts.late),
+        (6, 2, 1, 1)
+    );
     assert!(kept.rows.borrow().is_empty() && kept.letters.borrow().is_empty());
-    assert_eq!(admission.partials.windows.take().len(), 1);
     assert!(admission.partials.traces.take().is_empty());
 }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
@@ -15,12 +16,13 @@ use timely::dataflow::channels::pact::Exchange;
 use super::epochs::{Epoch, EpochTable, PerEpoch};
 use super::keeper::Keeper;
 use crate::checkpoint::record::EpochRecord;
+use crate::checkpoint::state::KEY_GROUPS;
 
 #[path = "dedup_saved.rs"]
 mod saved;
 
-use saved::Fresh;
 pub use saved::owner_of;
+use saved::{Fresh, group_of};
 
 /// Length of a slice of event time.
 const SLICE_US: i64 = 60_000_000;
@@ -98,37 +100,47 @@ impl Hasher for Ready {
 
 type Fingerprints = HashSet<u128, BuildHasherDefault<Ready>>;
 
+/// Key groups whose fingerprints are held in one set: a checkpoint that rewrites some groups looks at few others.
+const GROUPS_OF_SET: u16 = 16;
+
+/// The fingerprints of a slice of event time, in sets by key group.
+type Slice = [Fingerprints; (KEY_GROUPS / GROUPS_OF_SET) as usize];
+
 /// Fingerprints by slice of event time.
 #[derive(Default)]
-struct Slices(BTreeMap<i32, Fingerprints>);
+struct Slices {
+    slices: BTreeMap<i32, Box<Slice>>,
+    len: usize,
+}
 
 impl Slices {
     fn forget_before(&mut self, oldest: i32) {
-        while self
-            .0
-            .first_key_value()
-            .is_some_and(|(&minute, _)| minute < oldest)
+        while let Some(first) = self.slices.first_entry()
+            && *first.key() < oldest
         {
-            self.0.pop_first();
+            self.len -= first.remove().iter().map(HashSet::len).sum::<usize>();
         }
     }
 
-    /// Whether it was there before.
-    fn remember(&mut self, c: &Candidate) -> bool {
-        !self.0.entry(c.minute).or_default().insert(c.fingerprint)
+    /// Whether it was not there before.
+    fn remember(&mut self, minute: i32, fingerprint: u128) -> bool {
+        let new = || Box::new(std::array::from_fn(|_| Fingerprints::default()));
+        let slice = self.slices.entry(minute).or_insert_with(new);
+        let set = usize::from(group_of(fingerprint) / GROUPS_OF_SET);
+        let is_new = slice[set].insert(fingerprint);
+        self.len += usize::from(is_new);
+        is_new
     }
 
-    fn add(&mut self, minute: i32, fingerprints: impl Iterator<Item = u128>) {
-        self.0.entry(minute).or_default().extend(fingerprints);
-    }
-
-    fn all(&self) -> impl Iterator<Item = (i32, u128)> {
-        let slices = self.0.iter();
-        slices.flat_map(|(&minute, held)| held.iter().map(move |&held| (minute, held)))
-    }
-
-    fn len(&self) -> usize {
-        self.0.values().map(HashSet::len).sum()
+    /// Those of some key groups, with their slices.
+    fn of_groups(&self, groups: Range<u16>) -> impl Iterator<Item = (i32, u128)> {
+        let sets = usize::from(groups.start / GROUPS_OF_SET)
+            ..usize::from(groups.end.div_ceil(GROUPS_OF_SET));
+        let held = self.slices.iter().flat_map(move |(&minute, slice)| {
+            let sets = slice[sets.clone()].iter();
+            sets.flatten().map(move |&held| (minute, held))
+        });
+        held.filter(move |(_, held)| groups.contains(&group_of(*held)))
     }
 }
 
@@ -168,15 +180,15 @@ impl Dedup {
             if c.minute < oldest {
                 continue;
             }
-            if slices.remember(&c) {
+            if slices.remember(c.minute, c.fingerprint) {
+                self.fresh.push(Fresh::of(&c));
+            } else {
                 duplicates.push(Duplicate {
                     slot: c.slot,
                     record: c.record,
                     span: c.span,
                     worker: c.worker,
                 });
-            } else {
-                self.fresh.push(Fresh::of(&c));
             }
         }
         duplicates
@@ -197,7 +209,7 @@ impl Dedup {
     /// Number of fingerprints held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.spans.len() + self.documents.len()
+        self.spans.len + self.documents.len
     }
 
     /// Whether none is held.

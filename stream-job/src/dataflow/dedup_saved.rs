@@ -16,7 +16,7 @@ pub fn owner_of(fingerprint: u128, workers: usize) -> usize {
     owner(group_of(fingerprint), workers)
 }
 
-fn group_of(fingerprint: u128) -> u16 {
+pub(super) fn group_of(fingerprint: u128) -> u16 {
     key_group((fingerprint >> 64) as u64)
 }
 
@@ -47,65 +47,54 @@ struct Piece {
     epoch: u64,
 }
 
+fn write_pieces(out: &mut StateWriter, kept: &[Fresh]) {
+    let mut pieces: HashMap<Piece, Vec<u8>> = HashMap::new();
+    let epoch = out.epoch();
+    for fresh in kept {
+        let piece = Piece {
+            group: group_of(fresh.fingerprint),
+            of_document: fresh.of_document,
+            minute: fresh.minute,
+            epoch,
+        };
+        let bytes = fresh.fingerprint.to_le_bytes();
+        pieces.entry(piece).or_default().extend_from_slice(&bytes);
+    }
+    for (piece, fingerprints) in pieces {
+        out.put(piece.group, &piece, &Bytes(fingerprints.into()));
+    }
+}
+
 impl KeyedState for Dedup {
     const UID: &'static str = "dedup";
     const VERSION: u16 = 1;
     const READS: &'static [u16] = &[1];
 
     fn save(&mut self, out: &mut StateWriter) {
-        let mut pieces: HashMap<Piece, Vec<u8>> = HashMap::new();
-        let epoch = out.epoch();
-        let mut keep = |group: u16, fresh: Fresh| {
-            let piece = Piece {
-                group,
-                of_document: fresh.of_document,
-                minute: fresh.minute,
-                epoch,
-            };
-            let bytes = fresh.fingerprint.to_le_bytes();
-            pieces.entry(piece).or_default().extend_from_slice(&bytes);
-        };
-        for fresh in self.fresh.drain(..) {
-            let group = group_of(fresh.fingerprint);
-            if !out.rewrites(group) {
-                keep(group, fresh);
-            }
+        let mut kept = std::mem::take(&mut self.fresh);
+        kept.retain(|fresh| !out.rewrites(group_of(fresh.fingerprint)));
+        for (slices, of_document) in [(&self.spans, false), (&self.documents, true)] {
+            let rewritten = slices.of_groups(out.rewritten_groups());
+            kept.extend(rewritten.map(|(minute, fingerprint)| Fresh {
+                of_document,
+                minute,
+                fingerprint,
+            }));
         }
-        self.fresh.shrink_to(1 << 16);
-        if out.rewrites_any() {
-            for (slices, of_document) in [(&self.spans, false), (&self.documents, true)] {
-                for (minute, fingerprint) in slices.all() {
-                    let group = group_of(fingerprint);
-                    if out.rewrites(group) {
-                        keep(
-                            group,
-                            Fresh {
-                                of_document,
-                                minute,
-                                fingerprint,
-                            },
-                        );
-                    }
-                }
-            }
-        }
-        for (piece, fingerprints) in pieces {
-            out.put(piece.group, &piece, &Bytes(&fingerprints));
-        }
+        out.later(move |out| write_pieces(out, &kept));
     }
 
     fn restore(&mut self, version: u16, entry: &Entry<'_>) -> Result<(), StateError> {
-        let (piece, fingerprints) = read_version::<Self, Piece, Bytes<'_>>(version, entry)?;
+        let (piece, fingerprints) = read_version::<Self, Piece, Bytes>(version, entry)?;
         let slices = if piece.of_document {
             &mut self.documents
         } else {
             &mut self.spans
         };
         let (fingerprints, _) = fingerprints.0.as_chunks();
-        slices.add(
-            piece.minute,
-            fingerprints.iter().copied().map(u128::from_le_bytes),
-        );
+        for fingerprint in fingerprints.iter().copied().map(u128::from_le_bytes) {
+            slices.remember(piece.minute, fingerprint);
+        }
         Ok(())
     }
 

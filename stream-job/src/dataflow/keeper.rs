@@ -109,7 +109,7 @@ impl Keeper {
         let began = Instant::now();
         let mut writer = StateWriter::new(record.epoch, rewrite);
         state.save(&mut writer);
-        let section = writer.finish::<S>();
+        let section = writer.close::<S>();
         let mut all = self.saved.borrow_mut();
         let saved = all.entry(record.epoch).or_default();
         saved.sections.push(section);

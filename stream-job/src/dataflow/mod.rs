@@ -49,6 +49,7 @@ pub mod trace_state;
 pub mod trace_summary;
 pub mod window;
 pub mod windowing;
+mod windows_only;
 
 pub use plan::workers_of;
 pub(crate) use rules::decode_options;

@@ -3,6 +3,8 @@
 //!
 //! It is kept in checkpoints as it is, so a change of what is written is a change of the state's format.
 
+use std::sync::Arc;
+
 use super::trace_summary::Place;
 
 /// So many texts can be referred back to; those after them are written out each time.
@@ -76,10 +78,9 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// What was written.
-    pub(super) fn finish(self) -> Box<[u8]> {
-        // Not the vector itself cut to size: what is cut off would lie in pieces between what is kept.
-        Box::from(self.bytes.as_slice())
+    /// What was written: shared with the thread of the checkpoints, which writes it down as it is.
+    pub(super) fn finish(self) -> Arc<[u8]> {
+        Arc::from(self.bytes.as_slice())
     }
 }
 

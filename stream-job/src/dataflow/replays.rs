@@ -232,7 +232,7 @@ mod tests {
         let entries = |replays: &mut Replays, rewrite| {
             let mut out = StateWriter::new(1, rewrite);
             replays.save(&mut out);
-            out.finish::<Replays>().entries
+            out.close::<Replays>().finish(&mut Vec::new()).0
         };
         let mut replays = Replays::new(DAY_MS);
         judged(&mut replays, 0, &[claim(0, 0, 7), claim(0, 1, 8)]);

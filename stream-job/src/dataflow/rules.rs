@@ -49,15 +49,16 @@ impl Rules {
         let scan = ScanRules {
             decode,
             limits: Limits::default(),
+            only_windows: (settings.layers == Layers::Windows).then_some(CleanSettings {
+                texts: false,
+                ..CleanSettings::default()
+            }),
             max_future_skew_us: micros(settings.max_future_skew),
         };
         let allowed_lateness_us = micros(settings.allowed_lateness);
         let admit = AdmitRules {
             scan,
-            clean: CleanSettings {
-                texts: settings.layers == Layers::All,
-                ..CleanSettings::default()
-            },
+            clean: CleanSettings::default(),
             shards: settings.sink_shards,
             allowed_lateness_us,
             top_n: settings.top_n as usize,

@@ -15,10 +15,11 @@ use super::dedup::{Candidate, minute_of};
 use super::epochs::{Epoch, EpochTable, least_time};
 use super::replays::{Claim, replayed_letter};
 use super::source::{EventTimes, PartitionBatch};
+use super::window::Steps;
 use crate::decode::protobuf::Walker;
 use crate::decode::{DecodeOptions, Encoding, RecordError, span_bytes};
 use crate::span::validate::Limits;
-use crate::span::{fingerprint, validate};
+use crate::span::{CleanSettings, clean, fingerprint, validate};
 
 /// What pass 1 found in a record.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) struct ScannedBatch {
     pub records: Vec<ScannedRecord>,
     /// Fingerprints of all valid spans, in order.
     pub fingerprints: Vec<u128>,
+    /// Steps of all valid spans, in order, where nothing but windows is made of them.
+    pub steps: Steps,
 }
 
 /// The rules of pass 1.
@@ -53,6 +56,8 @@ pub(super) struct ScanRules {
     pub decode: DecodeOptions,
     /// Bounds of a span.
     pub limits: Limits,
+    /// How spans are cleaned where nothing but windows is made of them: then they are not walked again.
+    pub only_windows: Option<CleanSettings>,
     /// An event time further ahead of the record's wall clock never moves a watermark, µs.
     pub max_future_skew_us: i64,
 }
@@ -74,6 +79,7 @@ impl Scanner {
         let mut scanned = ScannedBatch {
             records: Vec::with_capacity(batch.records.len()),
             fingerprints: Vec::new(),
+            steps: Steps::default(),
             batch,
         };
         let mut candidates = Vec::new();
@@ -95,30 +101,34 @@ impl Scanner {
                 let slot = scanned.batch.slot;
                 let limits = &self.rules.limits;
                 let worker = self.worker;
-                let fingerprints = &mut scanned.fingerprints;
-                let spans = self
-                    .walker
-                    .walk(&bytes.bytes, bytes.transcoded, |_, _, span| {
-                        if validate(span, limits, wall_ms).is_err() {
-                            return;
-                        }
-                        let fingerprint = fingerprint(span);
-                        let event_us = (span.end_time_unix_nano / 1_000).cast_signed();
-                        fingerprints.push(fingerprint);
-                        let minute = minute_of(event_us);
-                        candidates.push(Candidate {
-                            slot,
-                            record: at,
-                            span: span.index,
-                            worker,
-                            minute,
-                            of_document: encoding == Encoding::Document,
-                            fingerprint,
-                        });
-                        if event_us <= latest_us {
-                            record_max_us = record_max_us.max(Some(event_us));
-                        }
-                    })?;
+                let (fingerprints, steps) = (&mut scanned.fingerprints, &mut scanned.steps);
+                let only_windows = self.rules.only_windows.as_ref();
+                let spans =
+                    self.walker
+                        .walk(&bytes.bytes, bytes.transcoded, |resource, scope, span| {
+                            if validate(span, limits, wall_ms).is_err() {
+                                return;
+                            }
+                            let fingerprint = fingerprint(span);
+                            let event_us = (span.end_time_unix_nano / 1_000).cast_signed();
+                            fingerprints.push(fingerprint);
+                            if let Some(settings) = only_windows {
+                                steps.push(&clean(resource, scope, span, settings));
+                            }
+                            let minute = minute_of(event_us);
+                            candidates.push(Candidate {
+                                slot,
+                                record: at,
+                                span: span.index,
+                                worker,
+                                minute,
+                                of_document: encoding == Encoding::Document,
+                                fingerprint,
+                            });
+                            if event_us <= latest_us {
+                                record_max_us = record_max_us.max(Some(event_us));
+                            }
+                        })?;
                 let transcoded = if bytes.transcoded {
                     Some(bytes.bytes.into_owned())
                 } else {
@@ -141,6 +151,7 @@ impl Scanner {
                 }
                 Err(error) => {
                     scanned.fingerprints.truncate(first_fingerprint);
+                    scanned.steps.steps.truncate(first_fingerprint);
                     candidates.truncate(first_candidate);
                     (Some(error), 0, None)
                 }

@@ -5,15 +5,13 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::epochs::Epoch;
 use super::trace::TraceUpdate;
 use super::trace_summary::{SessionKey, SessionSource, ToolCall, Totals, TraceId, TraceSummary};
 use crate::checkpoint::record::EpochRecord;
-use crate::checkpoint::state::Changes;
+use crate::checkpoint::state::{Changes, Grouped};
 
 #[path = "session_parts.rs"]
 mod parts;
@@ -54,10 +52,6 @@ impl SessionChange {
             Some(Arc::clone(&update.summary)),
         )))
     }
-}
-
-fn owner_hash(session: &SessionKey) -> u64 {
-    xxh3_64(session.session_id.as_bytes()) ^ xxh3_64(session.namespace.as_bytes()).rotate_left(1)
 }
 
 /// Where a session stands.
@@ -204,7 +198,7 @@ impl SessionRules {
 pub struct Sessions {
     rules: SessionRules,
     watermark_us: i64,
-    sessions: HashMap<Arc<SessionKey>, Tracked>,
+    sessions: Grouped<Arc<SessionKey>, Tracked>,
     /// Those whose traces are open: they changed since the last block.
     changed: Vec<Arc<SessionKey>>,
     /// When to look at a session again.
@@ -220,7 +214,7 @@ impl Sessions {
         Self {
             rules,
             watermark_us: i64::MIN,
-            sessions: HashMap::new(),
+            sessions: Grouped::default(),
             changed: Vec::new(),
             timers: BinaryHeap::new(),
             changes: Changes::default(),
@@ -271,8 +265,8 @@ impl Sessions {
 
     /// Has every session, and every loop that it still has, told of again.
     fn tell_all(&mut self) {
-        self.changed.extend(self.sessions.keys().cloned());
-        for tracked in self.sessions.values_mut() {
+        for (session, tracked) in self.sessions.iter_mut() {
+            self.changed.push(session.clone());
             tracked.loops.values_mut().for_each(|told| told.calls = 0);
         }
     }
@@ -285,7 +279,7 @@ impl Sessions {
             summary,
         } = change;
         let part = (trace_id, trace_segment);
-        if summary.is_some() && !self.sessions.contains_key(&session) {
+        if summary.is_some() && self.sessions.get(&session).is_none() {
             let new = Tracked {
                 segment: epoch,
                 traces: Held::default(),

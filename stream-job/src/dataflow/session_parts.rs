@@ -17,7 +17,7 @@ pub(super) type Parts = BTreeMap<(TraceId, Epoch), Arc<TraceSummary>>;
 /// The traces of a session: in full since it changed, packed once it is told of.
 pub(super) enum Held {
     Open(Parts),
-    Packed(Box<[u8]>),
+    Packed(Arc<[u8]>),
 }
 
 impl Default for Held {
@@ -63,7 +63,7 @@ impl Held {
     }
 }
 
-pub(super) fn pack(parts: &Parts) -> Box<[u8]> {
+pub(super) fn pack(parts: &Parts) -> Arc<[u8]> {
     let mut out = Packer::new();
     out.signed(last_us(parts));
     for ((trace_id, segment), summary) in parts {

@@ -1,38 +1,43 @@
 //! What the sessions keep over a restart: an entry a session, its traces packed as they are in memory.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Held, SessionState, Sessions, Told, Tracked, owner_hash};
+use super::{Held, SessionState, Sessions, Told, Tracked};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::state::{
-    Bytes, Entry, KeyedState, StateError, StateWriter, key_group, read_version, save_rewritten,
+    Bytes, Entry, GroupKey, KeyedState, StateError, StateWriter, key_group, read_version,
 };
 use crate::dataflow::epochs::Epoch;
 use crate::dataflow::trace_summary::SessionKey;
 
+impl GroupKey for SessionKey {
+    fn stable_hash(&self) -> u64 {
+        xxh3_64(self.session_id.as_bytes()) ^ xxh3_64(self.namespace.as_bytes()).rotate_left(1)
+    }
+}
+
 /// The group of a session.
 #[must_use]
 pub fn group_of_session(session: &SessionKey) -> u16 {
-    key_group(owner_hash(session))
+    key_group(session.stable_hash())
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved<'a> {
+struct Saved {
     segment: Epoch,
     shown: Option<SessionState>,
     shown_last_us: i64,
     next_look_us: i64,
-    loops: Cow<'a, BTreeMap<(String, u64), Told>>,
-    #[serde(borrow)]
-    packed: Bytes<'a>,
+    loops: BTreeMap<(String, u64), Told>,
+    packed: Bytes,
 }
 
-fn saved(tracked: &Tracked) -> Saved<'_> {
+fn saved(tracked: &Tracked) -> Saved {
     let Held::Packed(packed) = &tracked.traces else {
         unreachable!("a checkpoint is taken where a block ends, and there all is packed")
     };
@@ -41,8 +46,8 @@ fn saved(tracked: &Tracked) -> Saved<'_> {
         shown: tracked.shown,
         shown_last_us: tracked.shown_last_us,
         next_look_us: tracked.next_look_us,
-        loops: Cow::Borrowed(&tracked.loops),
-        packed: Bytes(packed),
+        loops: tracked.loops.clone(),
+        packed: Bytes(packed.clone()),
     }
 }
 
@@ -55,14 +60,11 @@ impl KeyedState for Sessions {
         let Sessions {
             sessions, changes, ..
         } = self;
-        let group_of = |session: &Arc<SessionKey>| group_of_session(session);
-        changes.save_noted(out, group_of, |session| sessions.get(session).map(saved));
-        let all = sessions.iter().map(|(key, tracked)| (key, saved(tracked)));
-        save_rewritten(out, group_of, all);
+        sessions.save(changes, out, saved);
     }
 
     fn restore(&mut self, version: u16, entry: &Entry<'_>) -> Result<(), StateError> {
-        let (session, saved) = read_version::<Self, SessionKey, Saved<'_>>(version, entry)?;
+        let (session, saved) = read_version::<Self, SessionKey, Saved>(version, entry)?;
         let session = Arc::new(session);
         if saved.next_look_us < i64::MAX {
             let timer = (saved.next_look_us, session.clone());
@@ -70,11 +72,11 @@ impl KeyedState for Sessions {
         }
         let tracked = Tracked {
             segment: saved.segment,
-            traces: Held::Packed(saved.packed.0.into()),
+            traces: Held::Packed(saved.packed.0),
             shown: saved.shown,
             shown_last_us: saved.shown_last_us,
             next_look_us: saved.next_look_us,
-            loops: saved.loops.into_owned(),
+            loops: saved.loops,
         };
         self.sessions.insert(session, tracked);
         Ok(())

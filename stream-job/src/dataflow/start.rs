@@ -3,23 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use warehouse::{ClientOptions, MigrateOptions};
 
 use super::coordinator::Identity;
-use super::fatal::Fatal;
 use super::fork::{Fork, delete_rows_between, refuse_unfinished};
 use super::launch::{Epochs, Launch, launch};
 use super::membership::{Begin, Membership};
-use super::memory::Discard;
-use super::output::Output;
 use super::plan::{SourcePlan, earliest, topics_read, workers_of};
 use super::progress::ProgressLog;
 use super::resume::{Resumed, newest_checkpoint};
-use super::run::{RunInput, execute};
 use crate::checkpoint::epoch_log::{EpochLog, EpochLogHandle, NewLog, Replay};
 use crate::checkpoint::ledgers::Ledgers;
 use crate::checkpoint::record::{Entry, EpochRecord, Position};
@@ -28,7 +23,6 @@ use crate::checkpoint::sweep::sweep;
 use crate::checkpoint::timelines::{self, Timeline, TimelineError, Timelines};
 use crate::cluster::Links;
 use crate::ops::bounds::REMEMBERED;
-use crate::ops::control::JobControl;
 use crate::ops::failpoint;
 use crate::ops::job::{JobError, Outcome, RunOptions, Shutdown};
 use crate::ops::metrics::Metrics;
@@ -84,7 +78,7 @@ pub fn run(
         .transpose()?;
     if settings.layers == Layers::Windows {
         let begin = starts(&settings, &source, &found);
-        return run_windows(settings, source, begin, shutdown, metrics);
+        return super::windows_only::run(settings, source, begin, shutdown, metrics);
     }
     let runtime =
         tokio::runtime::Runtime::new().context("start the runtime that asks the warehouse")?;
@@ -278,60 +272,6 @@ fn discovery(
     Discovery::start(config, topics_read(settings), &known, gone, every).map(Some)
 }
 
-/// Kafka or a recording to windows, and nowhere else: what the benchmark measures.
-fn run_windows(
-    settings: Arc<Settings>,
-    source: SourcePlan,
-    positions: Vec<Position>,
-    shutdown: Shutdown,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<Outcome> {
-    let new = NewLog::mint(positions, BTreeMap::new())?;
-    metrics.health.set_waiting_for(None);
-    metrics.health.set_warehouse_proven(true);
-    let file = Some(settings.windows_file.clone()).filter(|path| !path.is_empty());
-    let output = Arc::new(Discard::starting_at(new.first_epoch, file.is_some()));
-    let links = Links::alone(workers_of(&settings));
-    let run = RunInput {
-        source,
-        positions: new.positions,
-        gone: BTreeSet::new(),
-        new: Vec::new(),
-        discovery: None,
-        identity: Identity {
-            timeline: new.timeline,
-            generation: 1,
-            settings_hash: settings.hash(),
-        },
-        first_epoch: new.first_epoch,
-        replay: Vec::new(),
-        ends_with_replay: false,
-        log: None,
-        restored: None,
-        checkpoints: None,
-        tells_all: false,
-        control: JobControl::default(),
-        output: output.clone(),
-        shutdown: shutdown.clone(),
-        metrics,
-        settings,
-        fatal: Fatal::default(),
-    };
-    execute(links, run)?;
-    if let Some(path) = file {
-        output
-            .write_windows(Path::new(&path))
-            .with_context(|| format!("write {path} (setting `windows_file`)"))?;
-    }
-    Ok(Outcome {
-        landed_epoch: output.landed_whole(),
-        records: output.records.load(Ordering::Relaxed),
-        spans: output.spans.load(Ordering::Relaxed),
-        dead_letters: 0,
-        end_of_input: !shutdown.requested(),
-    })
-}
-
 /// The source as people know it, for what the job says that it waits for.
 pub(super) fn source_name(settings: &Settings) -> String {
     if settings.recording.is_empty() {
@@ -507,7 +447,7 @@ fn foreign_log(path: &Path, settings: &Settings) -> anyhow::Result<Replay> {
 }
 
 /// Opens this run's own log, new or to be continued.
-fn open_log(
+pub(super) fn open_log(
     settings: &Settings,
     options: &RunOptions,
     foreign: Option<&Replay>,

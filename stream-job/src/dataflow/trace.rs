@@ -12,7 +12,7 @@ use super::epochs::Epoch;
 use super::trace_state::TraceState;
 use super::trace_summary::{SessionKey, TraceId, TraceSummary};
 use crate::checkpoint::record::EpochRecord;
-use crate::checkpoint::state::Changes;
+use crate::checkpoint::state::{Changes, Grouped};
 use crate::span::clean::CleanSpan;
 
 #[path = "trace_saved.rs"]
@@ -98,7 +98,7 @@ struct Kept {
     segment: Epoch,
     next_look_us: i64,
     /// [`TraceState::pack`].
-    packed: Box<[u8]>,
+    packed: Arc<[u8]>,
 }
 
 impl Open {
@@ -201,7 +201,7 @@ pub struct Traces {
     times: TraceTimes,
     watermark_us: i64,
     /// Those told of. Between two blocks a trace is either here or in `open`.
-    kept: HashMap<TraceId, Kept>,
+    kept: Grouped<TraceId, Kept>,
     /// Those that changed since the last block.
     open: HashMap<TraceId, Box<Open>>,
     /// When to look at a trace again. A timer is not put off by a new span: it looks, and is set again.
@@ -217,7 +217,7 @@ impl Traces {
         Self {
             times,
             watermark_us: i64::MIN,
-            kept: HashMap::new(),
+            kept: Grouped::default(),
             open: HashMap::new(),
             timers: BinaryHeap::new(),
             changes: Changes::default(),
@@ -232,7 +232,7 @@ impl Traces {
             self.add(record.epoch, partial);
         }
         if record.tells_all {
-            let kept = std::mem::take(&mut self.kept).into_iter();
+            let kept = self.kept.drain();
             self.open.extend(kept.map(|(id, kept)| (id, kept.open(id))));
         }
         if !record.dws_block_ends {

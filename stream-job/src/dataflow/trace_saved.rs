@@ -8,30 +8,36 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Kept, Traces};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::state::{
-    Bytes, Entry, KeyedState, StateError, StateWriter, key_group, read_version, save_rewritten,
+    Bytes, Entry, GroupKey, KeyedState, StateError, StateWriter, key_group, read_version,
 };
 use crate::dataflow::epochs::Epoch;
 use crate::dataflow::trace_summary::TraceId;
 
-/// The group of a trace. Ids need not be random, so they are hashed.
+/// Ids need not be random, so they are hashed.
+impl GroupKey for TraceId {
+    fn stable_hash(&self) -> u64 {
+        xxh3_64(&self.to_be_bytes())
+    }
+}
+
+/// The group of a trace.
 #[must_use]
 pub fn group_of_trace(trace_id: TraceId) -> u16 {
-    key_group(xxh3_64(&trace_id.to_be_bytes()))
+    key_group(trace_id.stable_hash())
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved<'a> {
+struct Saved {
     segment: Epoch,
     next_look_us: i64,
-    #[serde(borrow)]
-    packed: Bytes<'a>,
+    packed: Bytes,
 }
 
-fn saved(kept: &Kept) -> Saved<'_> {
+fn saved(kept: &Kept) -> Saved {
     Saved {
         segment: kept.segment,
         next_look_us: kept.next_look_us,
-        packed: Bytes(&kept.packed),
+        packed: Bytes(kept.packed.clone()),
     }
 }
 
@@ -46,21 +52,18 @@ impl KeyedState for Traces {
             "a checkpoint is taken where a block ends"
         );
         let Traces { kept, changes, .. } = self;
-        let group_of = |trace_id: &TraceId| group_of_trace(*trace_id);
-        changes.save_noted(out, group_of, |trace_id| kept.get(trace_id).map(saved));
-        let all = kept.iter().map(|(id, kept)| (id, saved(kept)));
-        save_rewritten(out, group_of, all);
+        kept.save(changes, out, saved);
     }
 
     fn restore(&mut self, version: u16, entry: &Entry<'_>) -> Result<(), StateError> {
-        let (trace_id, saved) = read_version::<Self, TraceId, Saved<'_>>(version, entry)?;
+        let (trace_id, saved) = read_version::<Self, TraceId, Saved>(version, entry)?;
         if saved.next_look_us < i64::MAX {
             self.timers.push(Reverse((saved.next_look_us, trace_id)));
         }
         let kept = Kept {
             segment: saved.segment,
             next_look_us: saved.next_look_us,
-            packed: saved.packed.0.into(),
+            packed: saved.packed.0,
         };
         self.kept.insert(trace_id, kept);
         Ok(())

@@ -51,6 +51,38 @@ impl StepKey {
     }
 }
 
+/// What is summed of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepMeasure {
+    /// Event time, µs since 1970.
+    pub end_us: i64,
+    /// Duration, µs.
+    pub duration_us: u64,
+    /// Tokens in.
+    pub input_tokens: u64,
+    /// Tokens out.
+    pub output_tokens: u64,
+    /// Cost, nano-dollars.
+    pub cost_nanousd: u64,
+    /// Whether it failed.
+    pub failed: bool,
+}
+
+impl StepMeasure {
+    /// That of a span.
+    #[must_use]
+    pub fn of(span: &CleanSpan<'_>) -> StepMeasure {
+        StepMeasure {
+            end_us: span.end_us,
+            duration_us: span.duration_us,
+            input_tokens: span.input_tokens,
+            output_tokens: span.output_tokens,
+            cost_nanousd: span.cost_nanousd,
+            failed: span.status == Status::Error,
+        }
+    }
+}
+
 /// Sums over steps. All are integers: they add in any order to the same bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepSums {
@@ -73,16 +105,16 @@ pub struct StepSums {
 }
 
 impl StepSums {
-    /// Counts one span.
-    pub fn add_span(&mut self, span: &CleanSpan<'_>) {
+    /// Counts one step.
+    pub fn add(&mut self, step: &StepMeasure) {
         self.count += 1;
-        self.errors += u64::from(span.status == Status::Error);
-        self.duration_sum_us = self.duration_sum_us.saturating_add(span.duration_us);
-        self.duration_max_us = self.duration_max_us.max(span.duration_us);
-        self.input_tokens = self.input_tokens.saturating_add(span.input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(span.output_tokens);
-        self.cost_nanousd = self.cost_nanousd.saturating_add(span.cost_nanousd);
-        self.buckets.add(span.duration_us);
+        self.errors += u64::from(step.failed);
+        self.duration_sum_us = self.duration_sum_us.saturating_add(step.duration_us);
+        self.duration_max_us = self.duration_max_us.max(step.duration_us);
+        self.input_tokens = self.input_tokens.saturating_add(step.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(step.output_tokens);
+        self.cost_nanousd = self.cost_nanousd.saturating_add(step.cost_nanousd);
+        self.buckets.add(step.duration_us);
     }
 
     /// Adds other sums.
@@ -115,56 +147,140 @@ pub fn window_start_s(event_us: i64, length_s: i64) -> i64 {
     start_of(event_us.div_euclid(1_000_000), length_s, 0)
 }
 
+/// A key as a span has it: hashed, and equal, as the [`StepKey`] of it.
 #[derive(Hash, PartialEq, Eq)]
-struct BorrowedKey<'a>(&'a str, &'a str, &'a str, &'a str, i64);
+struct BorrowedKey<'a> {
+    agent: &'a str,
+    step_type: &'a str,
+    tool_name: &'a str,
+    model: &'a str,
+}
 
-impl hashbrown::Equivalent<(StepKey, i64)> for BorrowedKey<'_> {
-    fn equivalent(&self, (key, minute): &(StepKey, i64)) -> bool {
-        self.4 == *minute
-            && self.0 == key.agent
-            && self.2 == key.tool_name
-            && self.3 == key.model
-            && self.1 == key.step_type
+impl<'a> BorrowedKey<'a> {
+    fn of(span: &'a CleanSpan<'_>) -> Self {
+        Self {
+            agent: &span.agent,
+            step_type: span.step_type.as_str(),
+            tool_name: &span.tool_name,
+            model: &span.model,
+        }
+    }
+
+    fn to_owned(&self) -> StepKey {
+        StepKey {
+            agent: self.agent.to_owned(),
+            step_type: self.step_type.to_owned(),
+            tool_name: self.tool_name.to_owned(),
+            model: self.model.to_owned(),
+        }
+    }
+}
+
+impl hashbrown::Equivalent<StepKey> for BorrowedKey<'_> {
+    fn equivalent(&self, key: &StepKey) -> bool {
+        self.agent == key.agent
+            && self.tool_name == key.tool_name
+            && self.model == key.model
+            && self.step_type == key.step_type
+    }
+}
+
+/// Keys by number, for as long as one epoch is read.
+#[derive(Debug, Default)]
+pub struct StepKeys {
+    numbers: HashMap<StepKey, u32>,
+    keys: Vec<StepKey>,
+}
+
+impl StepKeys {
+    /// The number of a span's key; allocates only for one that is new.
+    fn number(&mut self, span: &CleanSpan<'_>) -> u32 {
+        let key = BorrowedKey::of(span);
+        match self.numbers.get(&key) {
+            Some(&number) => number,
+            None => self.append(key.to_owned()),
+        }
+    }
+
+    fn append(&mut self, key: StepKey) -> u32 {
+        let number = self.keys.len() as u32;
+        self.keys.push(key.clone());
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// The number of each key of others.
+    fn adopt(&mut self, others: &StepKeys) -> Vec<u32> {
+        let own = |key: &StepKey| match self.numbers.get(key) {
+            Some(&number) => number,
+            None => self.append(key.clone()),
+        };
+        others.keys.iter().map(own).collect()
+    }
+}
+
+/// A step of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Index of its span in the record.
+    pub index: u32,
+    /// Number of its key in the batch.
+    pub key: u32,
+    /// What is summed of it.
+    pub measure: StepMeasure,
+}
+
+/// The steps of one batch, where nothing but windows is made of them.
+#[derive(Debug, Default)]
+pub struct Steps {
+    keys: StepKeys,
+    /// In the order of the batch.
+    pub steps: Vec<Step>,
+}
+
+impl Steps {
+    /// Adds that of a span.
+    pub fn push(&mut self, span: &CleanSpan<'_>) {
+        self.steps.push(Step {
+            index: span.index,
+            key: self.keys.number(span),
+            measure: StepMeasure::of(span),
+        });
     }
 }
 
 /// Sums spans per key and minute before anything is exchanged.
 #[derive(Default)]
 pub struct PreAggregate {
-    sums: HashMap<(StepKey, i64), StepSums>,
+    keys: StepKeys,
+    sums: HashMap<(u32, i64), StepSums>,
 }
 
 impl PreAggregate {
-    /// Counts one span; allocates only for a key that is new in this epoch.
+    /// Counts one span.
     pub fn add(&mut self, span: &CleanSpan<'_>) {
-        let minute_s = window_start_s(span.end_us, MINUTE_S);
-        let step_type = span.step_type.as_str();
-        let key = BorrowedKey(
-            &span.agent,
-            step_type,
-            &span.tool_name,
-            &span.model,
-            minute_s,
-        );
-        if let Some(sums) = self.sums.get_mut(&key) {
-            sums.add_span(span);
-            return;
-        }
-        let key = StepKey {
-            agent: span.agent.as_ref().to_owned(),
-            step_type: step_type.to_owned(),
-            tool_name: span.tool_name.as_ref().to_owned(),
-            model: span.model.as_ref().to_owned(),
-        };
-        self.sums.entry((key, minute_s)).or_default().add_span(span);
+        let number = self.keys.number(span);
+        self.add_step(number, &StepMeasure::of(span));
+    }
+
+    /// The numbers here of a batch's keys.
+    pub fn adopt(&mut self, batch: &Steps) -> Vec<u32> {
+        self.keys.adopt(&batch.keys)
+    }
+
+    /// Counts one step of the key with this number.
+    pub fn add_step(&mut self, number: u32, step: &StepMeasure) {
+        let minute_s = window_start_s(step.end_us, MINUTE_S);
+        self.sums.entry((number, minute_s)).or_default().add(step);
     }
 
     /// Takes what was summed since the last call.
     pub fn take(&mut self) -> Vec<StepPartial> {
+        let keys = std::mem::take(&mut self.keys);
         self.sums
             .drain()
-            .map(|((key, minute_s), sums)| StepPartial {
-                key,
+            .map(|((number, minute_s), sums)| StepPartial {
+                key: keys.keys[number as usize].clone(),
                 minute_s,
                 sums,
             })

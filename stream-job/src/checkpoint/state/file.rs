@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use super::{Entry, StateError};
+use super::{Entry, Section, StateError};
 
 const MAGIC: &[u8; 8] = b"SPANST01";
 const ENTRY_HEADER_BYTES: usize = 11;
@@ -18,21 +18,6 @@ const ENTRY_HEADER_BYTES: usize = 11;
 pub(super) enum Kind {
     Put = 1,
     Delete = 2,
-}
-
-/// What one operator of one worker wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
-    /// The operator.
-    pub uid: String,
-    /// Version of its format.
-    pub version: u16,
-    /// Entries.
-    pub entries: u64,
-    /// Bytes of the entries that lie in rewritten groups.
-    pub rewritten_bytes: u64,
-    /// The entries.
-    pub body: Vec<u8>,
 }
 
 pub(super) fn write_entry<K: Serialize + ?Sized, V: Serialize + ?Sized>(
@@ -66,22 +51,25 @@ fn write<T: Serialize + ?Sized>(body: &mut Vec<u8>, value: &T) {
     *body = postcard::to_extend(value, taken).expect("state has only serializable types");
 }
 
-/// Encodes a state file.
-#[must_use]
-pub fn encode(sections: &[Section]) -> Vec<u8> {
-    let bytes: usize = sections.iter().map(|section| section.body.len() + 64).sum();
-    let mut file = Vec::with_capacity(bytes);
+/// Writes a state file into `file`, which is empty; returns how many bytes of it lie in rewritten groups.
+pub fn encode(sections: Vec<Section>, file: &mut Vec<u8>) -> u64 {
     file.extend_from_slice(MAGIC);
     file.extend_from_slice(&(sections.len() as u32).to_le_bytes());
+    let mut rewritten_bytes = 0;
     for section in sections {
         file.extend_from_slice(&(section.uid.len() as u16).to_le_bytes());
         file.extend_from_slice(section.uid.as_bytes());
         file.extend_from_slice(&section.version.to_le_bytes());
-        file.extend_from_slice(&section.entries.to_le_bytes());
-        file.extend_from_slice(&(section.body.len() as u64).to_le_bytes());
-        file.extend_from_slice(&section.body);
+        let lengths = file.len();
+        file.extend_from_slice(&[0; 16]);
+        let start = file.len();
+        let (entries, rewritten) = section.finish(file);
+        let bytes = (file.len() - start) as u64;
+        file[lengths..lengths + 8].copy_from_slice(&entries.to_le_bytes());
+        file[lengths + 8..start].copy_from_slice(&bytes.to_le_bytes());
+        rewritten_bytes += rewritten;
     }
-    file
+    rewritten_bytes
 }
 
 /// A state file in memory.

@@ -6,12 +6,16 @@
 //! checkpoint has to write everything. A restore reads the files from the newest to the oldest.
 
 mod file;
+mod grouped;
 mod restore;
 mod writer;
 
-pub use file::{Section, StateFile, encode};
+pub use file::{StateFile, encode};
+pub use grouped::{GroupKey, Grouped};
 pub use restore::Restored;
-pub use writer::{Changes, StateWriter, save_rewritten};
+pub use writer::{Changes, Section, StateWriter, save_rewritten};
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,18 +84,18 @@ impl<'a> Entry<'a> {
 }
 
 /// A value that is bytes already: written and read as one piece, not byte by byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bytes<'a>(pub &'a [u8]);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes(pub Arc<[u8]>);
 
-impl Serialize for Bytes<'_> {
+impl Serialize for Bytes {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
+        serializer.serialize_bytes(&self.0)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
+impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&[u8]>::deserialize(deserializer).map(Bytes)
+        <&[u8]>::deserialize(deserializer).map(|bytes| Bytes(bytes.into()))
     }
 }
 

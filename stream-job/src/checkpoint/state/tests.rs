@@ -15,6 +15,12 @@ struct Numbers {
     restored_at: Option<u64>,
 }
 
+fn encoded(sections: Vec<Section>) -> Vec<u8> {
+    let mut file = Vec::new();
+    encode(sections, &mut file);
+    file
+}
+
 fn group_of(key: u32) -> u16 {
     key_group(xxhash_rust::xxh3::xxh3_64(&key.to_le_bytes()))
 }
@@ -53,7 +59,7 @@ impl Numbers {
     fn checkpoint(&mut self, rewrite: Rewrite) -> StateFile {
         let mut writer = StateWriter::new(1, rewrite);
         self.save(&mut writer);
-        let file = encode(&[writer.finish::<Numbers>()]);
+        let file = encoded(vec![writer.close::<Numbers>()]);
         StateFile::open("f".to_owned(), file).unwrap()
     }
 }
@@ -82,9 +88,9 @@ fn state_of_another_version_is_refused_by_name() {
     numbers.set(1, Some("one".to_owned()));
     let mut writer = StateWriter::new(1, ALL);
     numbers.save(&mut writer);
-    let mut section = writer.finish::<Numbers>();
+    let mut section = writer.close::<Numbers>();
     section.version = 4;
-    let file = StateFile::open("e7.state".to_owned(), encode(&[section])).unwrap();
+    let file = StateFile::open("e7.state".to_owned(), encoded(vec![section])).unwrap();
     assert_eq!(file.operators().collect::<Vec<_>>(), [("numbers", 4)]);
     let mut restored = Restored::new(record(7));
     restored.add_older(ALL, vec![file]);
@@ -102,7 +108,7 @@ fn a_file_that_is_cut_anywhere_or_has_more_is_refused() {
     numbers.set(1, Some("one".to_owned()));
     let mut writer = StateWriter::new(1, ALL);
     numbers.save(&mut writer);
-    let mut bytes = encode(&[writer.finish::<Numbers>()]);
+    let mut bytes = encoded(vec![writer.close::<Numbers>()]);
     for length in 0..bytes.len() {
         let error = StateFile::open("f".to_owned(), bytes[..length].to_vec()).unwrap_err();
         assert!(matches!(error, StateError::Damaged { .. }), "{length}");

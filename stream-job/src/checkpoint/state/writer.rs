@@ -6,17 +6,43 @@ use hashbrown::{DefaultHashBuilder, HashSet};
 use serde::Serialize;
 
 use super::KeyedState;
-use super::file::{self, Kind, Section};
+use super::file::{self, Kind};
 use crate::checkpoint::record::Rewrite;
 
+/// Writes what an operator has handed over.
+type Later = Box<dyn FnOnce(&mut StateWriter) + Send>;
+
 /// Collects the entries of one operator at one checkpoint.
-#[derive(Debug)]
 pub struct StateWriter {
     epoch: u64,
     rewrite: Rewrite,
     body: Vec<u8>,
     entries: u64,
     rewritten_bytes: u64,
+    later: Vec<Later>,
+}
+
+/// What an operator has written or handed over: a section of the state file, which another thread can finish.
+pub struct Section {
+    /// The operator.
+    pub uid: &'static str,
+    /// Version of its format.
+    pub version: u16,
+    writer: StateWriter,
+}
+
+impl Section {
+    /// Appends all entries to a file; returns how many there are, and the bytes of those that lie in rewritten groups.
+    pub(crate) fn finish(self, file: &mut Vec<u8>) -> (u64, u64) {
+        let mut writer = self.writer;
+        file.append(&mut writer.body);
+        std::mem::swap(&mut writer.body, file);
+        for write in std::mem::take(&mut writer.later) {
+            write(&mut writer);
+        }
+        std::mem::swap(&mut writer.body, file);
+        (writer.entries, writer.rewritten_bytes)
+    }
 }
 
 impl StateWriter {
@@ -29,6 +55,7 @@ impl StateWriter {
             body: Vec::new(),
             entries: 0,
             rewritten_bytes: 0,
+            later: Vec::new(),
         }
     }
 
@@ -44,10 +71,15 @@ impl StateWriter {
         self.rewrite.contains(group)
     }
 
-    /// Whether any group is rewritten.
-    #[must_use]
-    pub fn rewrites_any(&self) -> bool {
-        self.rewrite.from < self.rewrite.to
+    /// The groups that are rewritten.
+    pub fn rewritten_groups(&self) -> std::ops::Range<u16> {
+        self.rewrite.from..self.rewrite.to
+    }
+
+    /// Leaves writing to the thread of the checkpoints, so that the dataflow need not wait for it. What it writes of must not
+    /// change any more.
+    pub fn later(&mut self, write: impl FnOnce(&mut StateWriter) + Send + 'static) {
+        self.later.push(Box::new(write));
     }
 
     /// The key has this value now.
@@ -74,15 +106,13 @@ impl StateWriter {
         self.entries += 1;
     }
 
-    /// What the section of `S` is.
+    /// Ends the part of the operator `S`.
     #[must_use]
-    pub fn finish<S: KeyedState>(self) -> Section {
+    pub fn close<S: KeyedState>(self) -> Section {
         Section {
-            uid: S::UID.to_owned(),
+            uid: S::UID,
             version: S::VERSION,
-            entries: self.entries,
-            rewritten_bytes: self.rewritten_bytes,
-            body: self.body,
+            writer: self,
         }
     }
 }
@@ -113,7 +143,7 @@ impl<K: Eq + Hash, H: BuildHasher + Default> Changes<K, H> {
     ) where
         K: Serialize,
     {
-        for key in self.0.drain() {
+        for key in self.drain() {
             let group = group_of(&key);
             if out.rewrites(group) {
                 continue;
@@ -123,7 +153,11 @@ impl<K: Eq + Hash, H: BuildHasher + Default> Changes<K, H> {
                 None => out.delete(group, &key),
             }
         }
-        self.0.shrink_to(1024);
+    }
+
+    /// The noted keys; then nothing is noted.
+    pub fn drain(&mut self) -> impl Iterator<Item = K> {
+        std::mem::take(&mut self.0).into_iter()
     }
 }
 
@@ -136,7 +170,7 @@ pub fn save_rewritten<'a, K, V>(
     K: Serialize + 'a,
     V: Serialize,
 {
-    if !out.rewrites_any() {
+    if out.rewritten_groups().is_empty() {
         return;
     }
     for (key, value) in all {

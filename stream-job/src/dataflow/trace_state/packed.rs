@@ -1,6 +1,7 @@
 //! The small form of a trace that has been told of, and waits for more spans or its end.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Named, Node, TraceState};
 use crate::dataflow::packing::{Packer, Unpacker};
@@ -26,7 +27,7 @@ fn unpack_named(from: &mut Unpacker<'_>) -> Named {
 
 impl TraceState {
     /// The small form, with the parents that are missed.
-    pub(in crate::dataflow) fn pack(&self, missing: &BTreeSet<u64>) -> Box<[u8]> {
+    pub(in crate::dataflow) fn pack(&self, missing: &BTreeSet<u64>) -> Arc<[u8]> {
         let TraceState {
             totals,
             first_us,
