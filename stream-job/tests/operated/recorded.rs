@@ -90,7 +90,8 @@ fn state_in_a_format_that_this_program_does_not_read_is_refused_by_name() {
         assert!(operators.contains_key("step-windows"), "{operators:?}");
         std::mem::take(operators)
     };
-    let changes: [(&str, &dyn Fn(&mut Json), &str); 3] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Json), &'a str);
+    let cases: [Case; 3] = [
         (
             "operator_version",
             &|manifest| {
@@ -115,7 +116,7 @@ fn state_in_a_format_that_this_program_does_not_read_is_refused_by_name() {
             "its manifest has format version 999, and this program reads ",
         ),
     ];
-    for (what, change, reason) in changes {
+    for (what, change, reason) in cases {
         let database = format!("refused_{what}");
         let stage = stage(&data, &database);
         change_newest_manifest(&stage.path(&database), change);

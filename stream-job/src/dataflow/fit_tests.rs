@@ -136,20 +136,3 @@ fn a_topic_that_is_gone_and_has_nothing_to_replay_is_left_out_where_the_policy_a
     let fitted = fit_positions(&replay, &found, OnDataLoss::Continue).unwrap();
     assert_eq!(fitted.gone, BTreeSet::from([0]));
 }
-
-#[test]
-fn a_log_whose_beginning_was_deleted_is_not_followed() {
-    let path = Path::new("state");
-    let whole = Replay {
-        first_epoch: 7,
-        ..log(Vec::new(), vec![epoch(7, Vec::new(), Vec::new())])
-    };
-    refuse_shortened(path, &whole).unwrap();
-    let shortened = Replay {
-        first_epoch: 6,
-        ..whole
-    };
-    let error = refuse_shortened(path, &shortened).unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(JobError::Refused(_))));
-    assert!(error.to_string().contains("begins at epoch 7"), "{error}");
-}
