@@ -107,6 +107,27 @@ async fn without_a_savepoint_the_job_goes_on_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_stop_that_comes_after_its_hand_over_was_given_up_does_not_end_the_job() {
+    let stage = Stage::new().await;
+    let mut job = stage.submit(WORKS, &[]).await;
+    job.in_state("running").await;
+    stage.program("jobs/new", WORKS);
+    *stage.fake.savepoint.lock().unwrap() = (500, json!({ "error": "it took too long" }));
+    assert_eq!(hand_over(&job, "new").await.0, 409);
+    let stop = || std::fs::write(stage.path("stop"), "").unwrap();
+    stop();
+    stage.started(2).await;
+    let status = job.in_state("running").await;
+    assert_eq!(status["restarts"], 1, "{status}");
+    let reason = status["last_restarts"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("was given up"), "{reason}");
+    // It ends by itself after that, and stays so.
+    stop();
+    assert!(job.ended().await.success());
+    assert_eq!(savepoints(&stage), [None, None]);
+}
+
+#[tokio::test]
 async fn programs_outside_the_folder_are_refused() {
     let stage = Stage::new().await;
     let job = stage.submit(WORKS, &[]).await;

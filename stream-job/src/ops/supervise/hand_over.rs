@@ -37,7 +37,9 @@ impl Supervisor {
             ..self.launch.clone()
         };
         self.note(&format!("handing over to {}", new.program.display()));
-        let savepoint = self.stop_with_savepoint().await?;
+        let savepoint = self.stop_with_savepoint().await;
+        self.stop_given_up = savepoint.is_err();
+        let savepoint = savepoint?;
         self.board
             .set_phase(Phase::Draining, Some("handing over".to_owned()));
         crew.all_ended(END_LIMIT).await;
