@@ -21,8 +21,8 @@ use crate::checkpoint::state::KEY_GROUPS;
 #[path = "dedup_saved.rs"]
 mod saved;
 
+use saved::group_of;
 pub use saved::owner_of;
-use saved::{Fresh, group_of};
 
 /// Length of a slice of event time.
 const SLICE_US: i64 = 60_000_000;
@@ -144,13 +144,16 @@ impl Slices {
     }
 }
 
+/// Fingerprints by whether they are of documents, and slice of event time.
+type Fresh = BTreeMap<(bool, i32), Vec<u128>>;
+
 /// The fingerprints that one worker owns.
 pub struct Dedup {
     horizons: Horizons,
     spans: Slices,
     documents: Slices,
     /// What came since the last checkpoint.
-    fresh: Vec<Fresh>,
+    fresh: Fresh,
 }
 
 impl Dedup {
@@ -161,7 +164,7 @@ impl Dedup {
             horizons,
             spans: Slices::default(),
             documents: Slices::default(),
-            fresh: Vec::new(),
+            fresh: Fresh::new(),
         }
     }
 
@@ -181,7 +184,8 @@ impl Dedup {
                 continue;
             }
             if slices.remember(c.minute, c.fingerprint) {
-                self.fresh.push(Fresh::of(&c));
+                let slice = (c.of_document, c.minute);
+                self.fresh.entry(slice).or_default().push(c.fingerprint);
             } else {
                 duplicates.push(Duplicate {
                     slot: c.slot,

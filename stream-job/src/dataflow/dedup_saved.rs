@@ -1,10 +1,9 @@
 //! What deduplication keeps over a restart: the fingerprints of a slice and key group that came between two checkpoints are
 //! one entry.
 
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidate, Dedup};
+use super::{Dedup, Fresh};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::state::{
     Bytes, Entry, KeyedState, StateError, StateWriter, key_group, owner, read_version,
@@ -20,26 +19,8 @@ pub(super) fn group_of(fingerprint: u128) -> u16 {
     key_group((fingerprint >> 64) as u64)
 }
 
-/// A fingerprint that was not there at the last checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fresh {
-    of_document: bool,
-    minute: i32,
-    fingerprint: u128,
-}
-
-impl Fresh {
-    pub(super) fn of(candidate: &Candidate) -> Fresh {
-        Fresh {
-            of_document: candidate.of_document,
-            minute: candidate.minute,
-            fingerprint: candidate.fingerprint,
-        }
-    }
-}
-
 /// Which fingerprints an entry holds. With the epoch in it no entry replaces another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Piece {
     group: u16,
     of_document: bool,
@@ -47,21 +28,23 @@ struct Piece {
     epoch: u64,
 }
 
-fn write_pieces(out: &mut StateWriter, kept: &[Fresh]) {
-    let mut pieces: HashMap<Piece, Vec<u8>> = HashMap::new();
+fn write_pieces(out: &mut StateWriter, kept: Fresh) {
     let epoch = out.epoch();
-    for fresh in kept {
-        let piece = Piece {
-            group: group_of(fresh.fingerprint),
-            of_document: fresh.of_document,
-            minute: fresh.minute,
-            epoch,
-        };
-        let bytes = fresh.fingerprint.to_le_bytes();
-        pieces.entry(piece).or_default().extend_from_slice(&bytes);
-    }
-    for (piece, fingerprints) in pieces {
-        out.put(piece.group, &piece, &Bytes(fingerprints.into()));
+    for ((of_document, minute), mut fingerprints) in kept {
+        fingerprints.sort_unstable_by_key(|held| group_of(*held));
+        for of_group in fingerprints.chunk_by(|a, b| group_of(*a) == group_of(*b)) {
+            let piece = Piece {
+                group: group_of(of_group[0]),
+                of_document,
+                minute,
+                epoch,
+            };
+            let bytes: Vec<u8> = of_group
+                .iter()
+                .flat_map(|held| held.to_le_bytes())
+                .collect();
+            out.put(piece.group, &piece, &Bytes(bytes.into()));
+        }
     }
 }
 
@@ -72,16 +55,17 @@ impl KeyedState for Dedup {
 
     fn save(&mut self, out: &mut StateWriter) {
         let mut kept = std::mem::take(&mut self.fresh);
-        kept.retain(|fresh| !out.rewrites(group_of(fresh.fingerprint)));
-        for (slices, of_document) in [(&self.spans, false), (&self.documents, true)] {
-            let rewritten = slices.of_groups(out.rewritten_groups());
-            kept.extend(rewritten.map(|(minute, fingerprint)| Fresh {
-                of_document,
-                minute,
-                fingerprint,
-            }));
+        if !out.rewritten_groups().is_empty() {
+            for fingerprints in kept.values_mut() {
+                fingerprints.retain(|held| !out.rewrites(group_of(*held)));
+            }
         }
-        out.later(move |out| write_pieces(out, &kept));
+        for (slices, of_document) in [(&self.spans, false), (&self.documents, true)] {
+            for (minute, held) in slices.of_groups(out.rewritten_groups()) {
+                kept.entry((of_document, minute)).or_default().push(held);
+            }
+        }
+        out.later(move |out| write_pieces(out, kept));
     }
 
     fn restore(&mut self, version: u16, entry: &Entry<'_>) -> Result<(), StateError> {

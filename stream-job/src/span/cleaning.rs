@@ -1,6 +1,7 @@
 //! Makes a clean span of what was sent: chooses, never changes.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 
 use crate::decode::document;
 
@@ -116,17 +117,17 @@ pub fn clean<'a>(
     let of_resource = Facts::read(&resource.attributes);
     let facts = Facts::read(&span.attributes);
     let document = scope.name == document::SCOPE;
-    let hint = name::read(&span.name, span.kind);
+    let hint = LazyCell::new(|| name::read(&span.name, span.kind));
     let decision = kind::decide(
         &facts,
-        &Circumstances {
+        Circumstances {
             root: is_zero(span.parent_span_id),
             document,
-            hint,
+            hint: || *hint,
         },
     );
     let step_type = decision.step_type;
-    let hint = hint.filter(|hint| hint.step_type == step_type);
+    let hint = || hint.filter(|hint| hint.step_type == step_type);
     let failure = failure::read(
         &facts,
         &span.events,
@@ -152,7 +153,7 @@ pub fn clean<'a>(
     let (input_tokens, output_tokens) = tokens(&facts, settings.max_tokens);
     let namespace = of_resource.text(Key::ServiceNamespace).unwrap_or_default();
     let service_name = of_resource.text(Key::ServiceName).unwrap_or_default();
-    let agent_name = agent_name(&facts, hint);
+    let agent_name = agent_name(&facts, &hint);
     let identity = |keys: &[Key]| {
         facts
             .first_text(keys)
@@ -185,9 +186,9 @@ pub fn clean<'a>(
         step_type,
         step_no: step_number(&facts),
         convention: decision.convention,
-        model: model(&facts, hint),
+        model: model(&facts, &hint),
         provider: facts.first_text(PROVIDER).unwrap_or_default(),
-        tool_name: tool_name(&facts, span, step_type, hint),
+        tool_name: tool_name(&facts, span, step_type, &hint),
         status: failure.status,
         status_message: Cow::Borrowed(&span.status_message),
         error_type: failure.error_type,
@@ -255,13 +256,14 @@ fn agent<'a>(
 
 /// The agent that the span itself names: by attribute, as the entity of an OpenLLMetry agent, or as in
 /// `invoke_agent planner`.
-fn agent_name<'a>(facts: &Facts<'a>, hint: Option<NameHint<'a>>) -> Cow<'a, str> {
+fn agent_name<'a>(facts: &Facts<'a>, hint: &impl Fn() -> Option<NameHint<'a>>) -> Cow<'a, str> {
     let entity = || match facts.str(Key::TlSpanKind) {
         Some("agent") => facts.text(Key::TlEntityName),
         _ => None,
     };
     let named = || {
-        hint.filter(|hint| ["invoke_agent", "create_agent", "agent"].contains(&hint.word))
+        hint()
+            .filter(|hint| ["invoke_agent", "create_agent", "agent"].contains(&hint.word))
             .map(|hint| Cow::Borrowed(hint.subject))
     };
     facts
@@ -271,10 +273,11 @@ fn agent_name<'a>(facts: &Facts<'a>, hint: Option<NameHint<'a>>) -> Cow<'a, str>
         .unwrap_or_default()
 }
 
-fn model<'a>(facts: &Facts<'a>, hint: Option<NameHint<'a>>) -> Cow<'a, str> {
+fn model<'a>(facts: &Facts<'a>, hint: &impl Fn() -> Option<NameHint<'a>>) -> Cow<'a, str> {
     const OF_MODELS: [StepType; 3] = [StepType::Think, StepType::Embedding, StepType::Rerank];
     let named = || {
-        hint.filter(|hint| OF_MODELS.contains(&hint.step_type))
+        hint()
+            .filter(|hint| OF_MODELS.contains(&hint.step_type))
             .map(|hint| Cow::Borrowed(hint.subject))
     };
     facts
@@ -290,7 +293,7 @@ fn tool_name<'a>(
     facts: &Facts<'a>,
     span: &'a SpanView<'a>,
     step_type: StepType,
-    hint: Option<NameHint<'a>>,
+    hint: &impl Fn() -> Option<NameHint<'a>>,
 ) -> Cow<'a, str> {
     let entity = || match facts.str(Key::TlSpanKind) {
         Some("tool") => facts.text(Key::TlEntityName),
@@ -300,7 +303,7 @@ fn tool_name<'a>(
         if step_type != StepType::Act {
             return None;
         }
-        let of_name = hint
+        let of_name = hint()
             .map(|hint| hint.subject)
             .filter(|subject| !subject.is_empty());
         of_name

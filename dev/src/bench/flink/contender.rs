@@ -215,8 +215,8 @@ fn flink_checkpoint(path: &Path) -> Option<u64> {
 /// A manifest of ours begins with its epoch: `checkpoints/00000000001784102400-g1.json`.
 fn our_checkpoint(path: &Path) -> Option<u64> {
     let is_manifest = path.extension()? == "json" && path.parent()?.file_name()? == "checkpoints";
-    let epoch = path.file_stem()?.to_str()?.split('-').next()?;
-    epoch.parse().ok().filter(|_| is_manifest)
+    let name = path.file_stem()?.to_str()?.strip_prefix('e')?;
+    name.split('-').next()?.parse().ok().filter(|_| is_manifest)
 }
 
 /// The numbers of the checkpoints under a folder, in which others come and go.
@@ -247,8 +247,8 @@ mod tests {
             "job/chk-12/_metadata",
             "job/chk-13/part",
             "job/shared/_metadata",
-            "00000001/checkpoints/00000000000000000007-g1.json",
-            "00000001/checkpoints/00000000000000000009-g2.json.tmp",
+            "00000001/checkpoints/e00000000000000000007-g1.json",
+            "00000001/checkpoints/e00000000000000000009-g2.json.tmp",
             "timelines/00000001.json",
         ] {
             let path = folder.path().join(file);

@@ -13,21 +13,24 @@ pub(crate) struct Decision {
 }
 
 /// What decides besides the attributes.
-pub(crate) struct Circumstances<'a> {
+pub(crate) struct Circumstances<H> {
     /// The span has no parent.
     pub(crate) root: bool,
     /// The span is a session document's.
     pub(crate) document: bool,
-    /// What the span's name and kind say.
-    pub(crate) hint: Option<NameHint<'a>>,
+    /// What the span's name and kind say; asked for only where no attribute decides.
+    pub(crate) hint: H,
 }
 
 /// Decides by the first convention whose kind key has a value that we know, in the order of precedence:
 /// `agent.*`, OpenInference, OTel GenAI, OpenLLMetry, the span's name and kind, and last what its attributes imply.
 /// A kind key with an unknown value names the convention of a step of type other, if nothing else decides.
-pub(crate) fn decide(facts: &Facts<'_>, about: &Circumstances<'_>) -> Decision {
+pub(crate) fn decide<'a>(
+    facts: &Facts<'_>,
+    about: Circumstances<impl FnOnce() -> Option<NameHint<'a>>>,
+) -> Decision {
     let decided = by_kind_key(facts, about.root)
-        .or_else(|| about.hint.map(|hint| by_name(facts, &hint)))
+        .or_else(|| (about.hint)().map(|hint| by_name(facts, &hint)))
         .or_else(|| by_attributes(facts))
         .unwrap_or(Decision {
             step_type: StepType::Other,
