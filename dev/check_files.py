@@ -35,6 +35,7 @@ LINK = re.compile(r"(?<!\\)!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\
 HOME = re.compile(r"/(?:root|Users/\w+|home/(?!runner\b)[a-z]\w*)/")
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 LARGEST = 2 << 20
+RECORDED = ROOT / "stream-job" / "tests" / "data"
 
 
 def tracked() -> list[Path]:
@@ -112,7 +113,9 @@ def check(path: Path) -> list[str]:
     # A lock file names what its tool resolved from, in that tool's own words.
     if path.suffix not in {".lock"} and path.name not in {"go.sum", "LICENSE"}:
         problems += check_hosts(text)
-    if text and not text.endswith("\n"):
+    # What a program has written is kept to the byte: its checksum is recorded beside it.
+    is_recorded = RECORDED in path.parents
+    if text and not text.endswith("\n") and not is_recorded:
         problems.append("no newline at the end")
     return problems
 

@@ -4,6 +4,7 @@
 
 mod backfill;
 mod dead_letters;
+mod hand_over;
 mod hostile;
 mod landed;
 mod live;

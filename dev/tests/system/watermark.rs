@@ -160,6 +160,10 @@ fn a_partition_hours_ahead_waits_and_the_windows_of_the_slow_one_take_their_span
         Ok((paused(&stage.system.job) == Some(1.0)).then_some(()))
     })
     .unwrap();
+    let status = stage.system.job.status().unwrap();
+    let partitions = status["partitions"].as_array().unwrap().iter();
+    let paused = partitions.filter(|partition| partition["paused"] == true);
+    assert_eq!(paused.count(), 1, "{status}");
     // Epochs go on; it does not.
     let ahead = "SELECT count() FROM dwd_span WHERE agent = 'ahead'";
     let epochs = stage.number("SELECT max(epoch) FROM ops_epoch");

@@ -9,4 +9,5 @@ pub mod savepoint;
 pub mod service;
 pub mod state;
 pub mod store;
+pub mod sweep;
 pub mod timelines;

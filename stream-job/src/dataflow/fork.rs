@@ -11,7 +11,7 @@
 
 use anyhow::Context;
 
-use super::start::target_of;
+use super::prepare::target_of;
 use crate::checkpoint::epoch_log::{EpochLog, NewLog, Replay};
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::record::{CheckpointRef, Entry, EpochRecord, ForkPoint};

@@ -17,6 +17,7 @@ mod detector;
 pub mod edge;
 pub mod epochs;
 pub mod fatal;
+mod fit;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod fork;
@@ -31,9 +32,11 @@ mod membership;
 mod memory;
 mod missing;
 pub mod output;
+mod own_log;
 pub mod owners;
 mod packing;
 mod plan;
+mod prepare;
 pub mod processes;
 mod progress;
 pub mod replays;
@@ -53,9 +56,9 @@ pub mod windowing;
 mod windows_only;
 
 pub use plan::workers_of;
+pub(crate) use prepare::target_of;
 pub(crate) use rules::decode_options;
 pub use start::run;
-pub(crate) use start::target_of;
 
 use crate::ops::job::Shutdown;
 use crate::ops::settings::Settings;

@@ -5,17 +5,16 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::background::in_background;
 use super::bounds::{self, BoundsArgs};
 use super::control::JobControl;
 use super::http;
-use super::job::{JobError, RunOptions, Shutdown, exit};
+use super::job::{JobError, RunOptions};
 use super::metrics::Metrics;
 use super::process_api::{LISTENING, ProcessApi};
 use super::record::{self, RecordArgs};
@@ -346,67 +345,6 @@ fn http_address(mut listen: SocketAddr, process: u16) -> SocketAddr {
         listen.set_port(listen.port().saturating_add(process));
     }
     listen
-}
-
-type Server = (std::net::TcpListener, ProcessApi, String);
-
-/// Runs `work` on this thread, with signals and HTTP on another that ends when the work does.
-fn in_background(
-    server: Option<Server>,
-    work: impl FnOnce(Shutdown) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("ops")
-        .enable_all()
-        .build()
-        .context("start the thread for HTTP and signals")?;
-    let shutdown = Shutdown::default();
-    let signals = {
-        // Signal handlers are in place before any work begins.
-        let _guard = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        )
-    };
-    runtime.spawn(watch_signals(
-        signals,
-        server.as_ref().map(|s| Arc::clone(&s.1.metrics)),
-        shutdown.clone(),
-    ));
-    if let Some((listener, api, token)) = server {
-        runtime.spawn(async move {
-            if let Err(error) = http::serve(listener, api.router(&token)).await {
-                tracing::error!("the HTTP server ended: {error}");
-            }
-        });
-    }
-    let result = work(shutdown);
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    result
-}
-
-async fn watch_signals(
-    (mut interrupt, mut terminate): (tokio::signal::unix::Signal, tokio::signal::unix::Signal),
-    metrics: Option<Arc<Metrics>>,
-    shutdown: Shutdown,
-) {
-    let mut wait = async || {
-        tokio::select! {
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-        }
-    };
-    let name = wait().await;
-    tracing::info!("{name}: draining, then ending; a second signal ends at once");
-    if let Some(metrics) = metrics {
-        metrics.health.set_stopping();
-    }
-    shutdown.request();
-    let name = wait().await;
-    tracing::warn!("{name} again: ending at once");
-    std::process::exit(exit::INTERRUPTED.into());
 }
 
 /// One line an event on standard error. `RUST_LOG` goes before the setting `log`.

@@ -11,9 +11,11 @@ pub const SABOTAGE: &str = "SPANFLOW_SABOTAGE";
 
 /// Every failpoint, in the order in which an epoch meets them. Each stands after the step that it is named for, but for
 /// `epoch-before-durable` and `insert-body`.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 17] = [
     // The log is opened, and says so.
     "generation-taken",
+    // One file is deleted that a crash kept from becoming part of a checkpoint.
+    "orphan-deleted",
     // A checkpoint's state is in the operators; no epoch has been released.
     "restored",
     "epoch-before-durable",

@@ -94,6 +94,8 @@ pub mod exit {
     pub const DIVERGED: u8 = 4;
     /// Another process of the job is gone, see [`super::JobError::PeerLost`].
     pub const PEER_LOST: u8 = 5;
+    /// A stop took longer than `drain_timeout`: not all that was read has landed, and the next start lands it.
+    pub const NOT_DRAINED: u8 = 6;
     /// A second signal ended it before it had drained.
     pub const INTERRUPTED: u8 = 130;
 }

@@ -1,6 +1,7 @@
 //! Settings, command line, HTTP, metrics, and the supervisor of a job's processes.
 
 pub mod allocator;
+mod background;
 pub mod bounds;
 pub mod cli;
 pub mod client;

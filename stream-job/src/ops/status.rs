@@ -1,6 +1,6 @@
 //! What one process of a job says about itself, as `GET /api/v1/process/status` gives it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ pub struct PartitionStatus {
     pub lag: Option<i64>,
     /// Whether it is idle and does not hold the watermark back.
     pub idle: bool,
+    /// Whether it is so far ahead of the slowest that it is not read.
+    pub paused: bool,
 }
 
 /// Spans, by what became of them.
@@ -242,22 +244,29 @@ impl Metrics {
             .collect()
     }
 
+    /// The process that leads knows the positions of all partitions, and each process the rest of those that it reads.
     fn partitions(&self) -> Vec<PartitionStatus> {
-        let member = |family: &Family<Gauge>, labels: &[String]| {
-            let members = family.members();
-            let found = members.iter().find(|(l, _)| l == labels);
-            found.map(|(_, gauge)| gauge.get())
+        let values = |family: &Family<Gauge>| -> BTreeMap<Vec<String>, i64> {
+            let members = family.members().into_iter();
+            members
+                .map(|(labels, gauge)| (labels, gauge.get()))
+                .collect()
         };
-        let partitions = self.partition_offset.members().into_iter();
-        partitions
-            .map(|(labels, offset)| PartitionStatus {
-                topic: labels[0].clone(),
-                partition: labels[1].parse().unwrap_or(-1),
-                next_offset: offset.get(),
-                lag: member(&self.partition_lag, &labels),
-                idle: member(&self.partition_idle, &labels) == Some(1),
-            })
-            .collect()
+        let (offsets, lags) = (values(&self.partition_offset), values(&self.partition_lag));
+        let (idle, paused) = (values(&self.partition_idle), values(&self.partition_paused));
+        let known: BTreeSet<&Vec<String>> = [&offsets, &lags, &paused]
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .collect();
+        let partitions = known.into_iter().map(|labels| PartitionStatus {
+            topic: labels[0].clone(),
+            partition: labels[1].parse().unwrap_or(-1),
+            next_offset: offsets.get(labels).copied().unwrap_or(0),
+            lag: lags.get(labels).copied(),
+            idle: idle.get(labels) == Some(&1),
+            paused: paused.get(labels) == Some(&1),
+        });
+        partitions.collect()
     }
 }
 
@@ -296,6 +305,22 @@ mod tests {
         assert!(newest.epoch == 7 && newest.age_ms >= 5_000, "{newest:?}");
         let source = &status.operators[0];
         assert_eq!((source.busy_seconds, source.blocked_seconds), (0.1, 0.1));
+    }
+
+    #[test]
+    fn a_process_that_does_not_lead_tells_of_the_partitions_that_it_reads() {
+        let metrics = Metrics::default();
+        metrics.partition_lag.with(&["otlp_spans", "3"]).set(8);
+        metrics.partition_paused.with(&["otlp_spans", "3"]).set(1);
+        let partitions = metrics.status().partitions;
+        let expected = PartitionStatus {
+            topic: "otlp_spans".to_owned(),
+            partition: 3,
+            lag: Some(8),
+            paused: true,
+            ..PartitionStatus::default()
+        };
+        assert_eq!(partitions, [expected]);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Every table's number of rows against the plain reference.
 
-use std::time::Duration;
-
 use stream_job::checkpoint::epoch_log;
 use stream_job::ops::settings::Settings;
 
@@ -10,21 +8,12 @@ use crate::reference::tables::{Cell, Row, is_raw};
 use crate::stage::Stage;
 
 /// Counts every table's rows as the plain reference has them.
-pub(crate) fn compare_with_reference(stage: &Stage, replay: &epoch_log::Replay) {
-    let seconds = Duration::from_secs;
-    let settings = Settings {
-        allowed_lateness: seconds(45),
-        dedup_horizon: seconds(120),
-        orphan_grace: seconds(15),
-        trace_ttl: seconds(150),
-        session_idle: seconds(40),
-        session_ttl: seconds(300),
-        loop_min_repeats: 3,
-        top_n: 3,
-        sink_shards: 4,
-        ..Settings::default()
-    };
-    let expected = reference::compute(&settings, &stage.path("recording"), replay);
+pub(crate) fn compare_with_reference(
+    stage: &Stage,
+    settings: &Settings,
+    replay: &epoch_log::Replay,
+) {
+    let expected = reference::compute(settings, &stage.path("recording"), replay);
     for (table, rows) in &expected.tables {
         let (last, filter) = match *table {
             "ads_anomaly" => ("FINAL", "WHERE detector = 'loop'"),

@@ -9,6 +9,7 @@ use stream_job::checkpoint::epoch_log::{self, BlockId};
 use stream_job::ops::failpoint;
 use stream_job::ops::job::exit;
 
+use crate::log_entries;
 use crate::reference::recording::Plan;
 use crate::runs::{end_of, follow, job, log_of};
 use crate::stage::{Stage, compare};
@@ -118,40 +119,25 @@ fn tampered(log: &[u8], id: &BlockId, change: Change) -> Vec<u8> {
         let place = json!([block["table"], block["shard"], block["epoch"], block["n"]]);
         place == json!([id.table, id.shard, id.epoch, id.n])
     };
-    let mut out = Vec::new();
-    let (mut rest, mut changed) = (log, 0);
-    while let Some((header, after)) = rest.split_first_chunk::<8>() {
-        let length = u32::from_le_bytes(header[..4].try_into().unwrap()) as usize;
-        let mut body = String::new();
-        for line in std::str::from_utf8(&after[..length]).unwrap().lines() {
-            let mut entry: Json = serde_json::from_str(line).unwrap();
-            if entry["kind"] == "checkpoint" {
-                continue;
-            }
-            if let Some(Json::Array(blocks)) = entry.get_mut("blocks") {
-                for intent in blocks
-                    .iter_mut()
-                    .filter_map(|block| is_it(block).then(|| block.get_mut("hash"))?)
-                {
-                    *intent = "0123456789abcdef0123456789abcdef".into();
-                    changed += 1;
-                }
-                if matches!(change, Change::Gone) {
-                    blocks.retain(|block| !is_it(block));
-                }
-            }
-            body.push_str(&entry.to_string());
-            body.push('\n');
+    let mut changed = 0;
+    let out = log_entries::changed(log, |entry| {
+        if entry["kind"] == "checkpoint" {
+            return false;
         }
-        if body.is_empty() {
-            rest = &after[length..];
-            continue;
+        if let Some(Json::Array(blocks)) = entry.get_mut("blocks") {
+            for intent in blocks
+                .iter_mut()
+                .filter_map(|block| is_it(block).then(|| block.get_mut("hash"))?)
+            {
+                *intent = "0123456789abcdef0123456789abcdef".into();
+                changed += 1;
+            }
+            if matches!(change, Change::Gone) {
+                blocks.retain(|block| !is_it(block));
+            }
         }
-        out.extend((body.len() as u32).to_le_bytes());
-        out.extend(crc32c::crc32c(body.as_bytes()).to_le_bytes());
-        out.extend(body.into_bytes());
-        rest = &after[length..];
-    }
+        true
+    });
     assert_eq!(changed, 1, "one intent is changed");
     out
 }

@@ -5,6 +5,8 @@
 
 mod against_reference;
 mod divergence;
+#[path = "../log_entries/mod.rs"]
+mod log_entries;
 mod matrix;
 mod random;
 #[path = "../reference/mod.rs"]

@@ -1,10 +1,13 @@
 //! The kill matrix: the job dies at every step that a restart could see, with one worker, with several, and with another
 //! number of them each time; with the epoch log whole, and pruned while it is written.
 
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::Command;
 
-use stream_job::checkpoint::epoch_log;
+use stream_job::checkpoint::store::Store;
+use stream_job::checkpoint::{epoch_log, load, timelines};
 use stream_job::ops::failpoint;
 use stream_job::ops::job::exit;
 
@@ -14,11 +17,13 @@ use crate::stage::{Stage, comparison};
 use crate::whole_log::WholeLog;
 
 /// Failpoints and the hit that kills, one a run. The warehouse's proof at each start sends three INSERTs of its own.
-const DEATHS: [(&str, u64); 16] = [
+const DEATHS: [(&str, u64); 17] = [
     ("epoch-durable", 2),
     ("generation-taken", 1),
     ("insert-body", 9),
     ("state-saved", 2),
+    // What that one has left.
+    ("orphan-deleted", 1),
     ("restored", 1),
     ("manifest-written", 2),
     ("epoch-before-durable", 4),
@@ -144,6 +149,32 @@ fn run(chain: &Chain) {
         found.differences.len(),
     );
     assert!(found.differences.is_empty(), "{found:#?}");
+    assert_eq!(orphans(&stage.path(database)), Vec::<String>::new());
+}
+
+/// State files and manifests that no checkpoint of the log has, and that runs before the last one wrote.
+fn orphans(state: &Path) -> Vec<String> {
+    let (store, replay) = (
+        Store::open_dir(state).unwrap(),
+        timelines::read(state).unwrap(),
+    );
+    let mut named: BTreeSet<String> = BTreeSet::new();
+    for checkpoint in &replay.checkpoints {
+        if let Ok(manifest) = load::manifest(&store, checkpoint) {
+            named.extend(manifest.paths().map(str::to_owned));
+            named.insert(checkpoint.manifest.clone());
+        }
+    }
+    assert!(!named.is_empty(), "there are checkpoints");
+    let folders = ["00000001/state", "00000001/checkpoints"];
+    let files = folders
+        .iter()
+        .flat_map(|folder| store.list(folder).unwrap());
+    let by_last = format!("-g{}", replay.generation);
+    files
+        .map(|file| file.path)
+        .filter(|path| !named.contains(path) && !path.contains(&by_last))
+        .collect()
 }
 
 fn command(stage: &Stage, chain: &Chain) -> Command {

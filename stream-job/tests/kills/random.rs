@@ -6,6 +6,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use stream_job::checkpoint::epoch_log;
+use stream_job::ops::settings::Settings;
 
 use crate::against_reference::compare_with_reference;
 use crate::reference::recording::{Dice, Plan};
@@ -70,5 +71,22 @@ fn a_job_killed_again_and_again_leaves_the_tables_of_an_undisturbed_one() {
 
     follow(&stage, &log, "undisturbed", 2);
     compare(&stage, "killed", "undisturbed");
-    compare_with_reference(&stage, &replay);
+    compare_with_reference(&stage, &settings(), &replay);
+}
+
+/// The settings of a stage, as the reference reads them.
+fn settings() -> Settings {
+    let seconds = Duration::from_secs;
+    Settings {
+        allowed_lateness: seconds(45),
+        dedup_horizon: seconds(120),
+        orphan_grace: seconds(15),
+        trace_ttl: seconds(150),
+        session_idle: seconds(40),
+        session_ttl: seconds(300),
+        loop_min_repeats: 3,
+        top_n: 3,
+        sink_shards: 4,
+        ..Settings::default()
+    }
 }

@@ -15,6 +15,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 const CHECKPOINTS: [&str; 2] = ["checkpoint_interval=500ms", "checkpoints_kept=100"];
 
 /// Processes × workers.
+#[allow(dead_code)]
 pub(crate) type Layout = (u16, u16);
 
 /// How a process of the job ended, and what it said.
@@ -52,16 +53,13 @@ pub(crate) fn end_of(stage: &Stage, command: Command) -> Ended {
 }
 
 /// Runs the processes of a layout until all have ended.
+#[allow(dead_code)]
 pub(crate) fn ends_of_layout(
     stage: &Stage,
     (processes, workers): Layout,
     command: impl Fn() -> Command,
 ) -> Vec<Ended> {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let port = port.port().to_string();
+    let port = free_port().to_string();
     let commands = (0..processes).map(|process| {
         let mut command = command();
         command.args(["--set", &format!("workers={workers}")]);
@@ -74,6 +72,12 @@ pub(crate) fn ends_of_layout(
         command
     });
     ends_of(stage, commands.collect())
+}
+
+/// A port that nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn ends_of(stage: &Stage, commands: Vec<Command>) -> Vec<Ended> {

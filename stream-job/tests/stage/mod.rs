@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
@@ -15,7 +15,7 @@ use crate::reference::tables::is_raw;
 use crate::warehouse_process::{migrate, shared_url};
 
 /// Settings of every run here, as flags and as the reference reads them.
-const SETTINGS: [&str; 16] = [
+pub const SETTINGS: [&str; 16] = [
     "epoch_records=40",
     "dws_block_interval=1500ms",
     "max_epochs_in_flight=4",
@@ -40,13 +40,26 @@ pub struct Stage {
 }
 
 impl Stage {
+    #[allow(dead_code)]
     pub fn new(database: &str, plan: Plan) -> Stage {
-        let folder = tempfile::tempdir().unwrap();
+        Stage::at(shared_url(), database, plan)
+    }
+
+    /// Over a warehouse of its own.
+    pub fn at(url: &str, database: &str, plan: Plan) -> Stage {
         let now_s = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         // Recent, as the tables' TTLs cut what is old.
         let base_s = i64::try_from(now_s).unwrap() - 3_600;
-        write(&folder.path().join("recording"), &Plan { base_s, ..plan });
-        let target = migrate(shared_url(), database);
+        Stage::over(url, database, |recording| {
+            write(recording, &Plan { base_s, ..plan });
+        })
+    }
+
+    /// Over a recording that is put into a folder.
+    pub fn over(url: &str, database: &str, put: impl FnOnce(&Path)) -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        put(&folder.path().join("recording"));
+        let target = migrate(url, database);
         Stage { folder, target }
     }
 

@@ -67,12 +67,7 @@ async fn a_new_program_that_fails_or_is_not_ready_in_time_gives_way_to_the_old_o
         let stage = Stage::new().await;
         let job = stage.submit(WORKS, &["handover_timeout=1s"]).await;
         job.in_state("running").await;
-        let new = stage.program("jobs/new", does);
-        if reason.contains("ready") {
-            // It never says where it listens.
-            let script = std::fs::read_to_string(&new).unwrap();
-            std::fs::write(&new, script.replace("listening on", "silent on")).unwrap();
-        }
+        stage.silent_program("jobs/new", does);
         let (status, done) = hand_over(&job, "new").await;
         assert_eq!(
             (status, &done["handed_over"]),
@@ -112,6 +107,27 @@ async fn without_a_savepoint_the_job_goes_on_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_stop_that_comes_after_its_hand_over_was_given_up_does_not_end_the_job() {
+    let stage = Stage::new().await;
+    let mut job = stage.submit(WORKS, &[]).await;
+    job.in_state("running").await;
+    stage.program("jobs/new", WORKS);
+    *stage.fake.savepoint.lock().unwrap() = (500, json!({ "error": "it took too long" }));
+    assert_eq!(hand_over(&job, "new").await.0, 409);
+    let stop = || std::fs::write(stage.path("stop"), "").unwrap();
+    stop();
+    stage.started(2).await;
+    let status = job.in_state("running").await;
+    assert_eq!(status["restarts"], 1, "{status}");
+    let reason = status["last_restarts"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("was given up"), "{reason}");
+    // It ends by itself after that, and stays so.
+    stop();
+    assert!(job.ended().await.success());
+    assert_eq!(savepoints(&stage), [None, None]);
+}
+
+#[tokio::test]
 async fn programs_outside_the_folder_are_refused() {
     let stage = Stage::new().await;
     let job = stage.submit(WORKS, &[]).await;
@@ -129,7 +145,7 @@ async fn the_command_hands_over_and_says_how_it_went() {
     let job = stage.submit(WORKS, &[]).await;
     job.in_state("running").await;
     stage.program("jobs/good", WORKS);
-    stage.program("jobs/bad", "exit 4");
+    stage.silent_program("jobs/bad", "exit 4");
     let run = async |binary: &str| {
         tokio::process::Command::new(env!("CARGO_BIN_EXE_stream-job"))
             .args(["submit", "--binary", binary, "--to", &job.client().url()])

@@ -284,7 +284,7 @@ async fn hand_the_job_over(api: &mut Described, stage: &Stage, job: &Supervised)
     let path = format!("{JOB}/handover");
     let to = under(JOB, "/handover");
     stage.program("jobs/good", WORKS);
-    stage.program("jobs/bad", "exit 3");
+    stage.silent_program("jobs/bad", "exit 3");
     let binary = |name: &str| json!({ "binary": name });
     api.ask(job, "post", &path, &to, Some(&binary("good")))
         .await;

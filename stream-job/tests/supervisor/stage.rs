@@ -111,6 +111,13 @@ impl Stage {
         path
     }
 
+    /// As [`Stage::program`], one that never says where it listens: it is never ready.
+    pub(crate) fn silent_program(&self, name: &str, does: &str) {
+        let path = self.program(name, does);
+        let script = fs::read_to_string(&path).unwrap();
+        fs::write(&path, script.replace("listening on", "silent on")).unwrap();
+    }
+
     /// Starts a supervisor over processes that do this.
     pub(crate) async fn submit(&self, does: &str, set: &[&str]) -> Supervised {
         self.submit_with(does, set, "").await

@@ -73,8 +73,19 @@ impl Drop for Served {
 
 /// Creates a database with all tables.
 pub(crate) fn migrate(url: &str, database: &str) -> Target {
+    migrate_with(url, database, &[])
+}
+
+/// As [`migrate`], and the rows stay, however old they are.
+#[allow(dead_code)]
+pub(crate) fn migrate_for_ever(url: &str, database: &str) -> Target {
+    migrate_with(url, database, &["--ttl", "ods=0,dwd=0,dws=0,ads=0"])
+}
+
+fn migrate_with(url: &str, database: &str, flags: &[&str]) -> Target {
     let status = Command::new(&*BINARY)
         .args(["migrate", "--url", url, "--database", database])
+        .args(flags)
         .stdout(Stdio::null())
         .status()
         .expect("the migration runs");

@@ -1,6 +1,7 @@
 //! `warehouse migrate`: the tables.
 
-use warehouse::{ClientOptions, MigrateOptions, Report, migrate::TtlRules};
+use warehouse::migrate::{TtlRules, cluster_sql};
+use warehouse::{ClientOptions, MigrateOptions, Report};
 
 /// Create the database, or bring its tables and views up to date
 #[derive(Debug, clap::Args)]
@@ -20,10 +21,17 @@ pub(crate) struct Migrate {
     /// Time zone of a day in dws_user_1d; only the first migrate of a database can choose it [default: UTC]
     #[arg(long, env = "WAREHOUSE_BUSINESS_TIME_ZONE", value_name = "ZONE")]
     business_time_zone: Option<String>,
+    /// Print the SQL that makes the database on a ClickHouse cluster of this name, replicated and distributed, and change
+    /// nothing; see docs/operations.md
+    #[arg(long, value_name = "NAME", conflicts_with = "business_time_zone")]
+    cluster: Option<String>,
 }
 
 impl Migrate {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        if let Some(cluster) = &self.cluster {
+            return print_for_cluster(&self.client.database, cluster);
+        }
         let options = MigrateOptions {
             ttl: self.ttl,
             business_time_zone: self.business_time_zone,
@@ -32,6 +40,17 @@ impl Migrate {
         print(&report);
         Ok(())
     }
+}
+
+fn print_for_cluster(database: &str, cluster: &str) -> anyhow::Result<()> {
+    let statements = cluster_sql(database, cluster)?;
+    println!(
+        "-- Replicated and distributed form of Spanflow's tables. It has been checked as text, not run on a cluster."
+    );
+    for statement in statements {
+        println!("\n{statement};");
+    }
+    Ok(())
 }
 
 fn print(report: &Report) {

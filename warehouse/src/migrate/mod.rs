@@ -4,11 +4,13 @@
 //! every statement may be run again, a crash anywhere is mended by migrating once more. Two that migrate at the same
 //! time do the same things to the same end.
 
+mod cluster;
 mod plan;
 mod ttl;
 
 use serde::Deserialize;
 
+pub use cluster::{NotForClusters, cluster_sql};
 pub use plan::{Applied, PlanError};
 pub(crate) use ttl::current as current_ttls;
 pub use ttl::{TtlChange, TtlRules, TtlRulesError};

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 pub(crate) use ddl::ttl_of_engine;
 pub use ddl::{Column, Relation, RelationKind, Ttl};
 pub use lex::statements;
+pub(crate) use lex::tokens;
 pub use migrations::{Migration, migrations};
 pub use reference::markdown;
 

@@ -175,6 +175,9 @@ declare_settings! {
         /// File that gets the one-minute windows, as they stand at the end of a run of the layers `windows`, one JSON object a
         /// line; empty writes none. For benchmarks.
         windows_file: String = "", PLAIN;
+        /// How long a stop may take: a job whose rows have not all landed by then, as the warehouse is away, ends with 6, and
+        /// its next start writes them.
+        drain_timeout: Duration = "60s", PLAIN.range(100.0, 24.0 * HOUR);
         /// Address of the job's HTTP server; anything but loopback needs `http_token`.
         http_listen: SocketAddr = "127.0.0.1:8090", PLAIN;
         /// Token that every HTTP request but the health checks must carry as `Authorization: Bearer`.

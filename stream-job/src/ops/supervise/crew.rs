@@ -120,12 +120,17 @@ impl Crew {
             return None;
         }
         let ((status, member), ..) = select_all(waits).await;
-        member.ended = true;
         let how = status.map_or(How::Code(exit::FAILED), how);
         let process = member.endpoint.process;
-        let readers = std::mem::take(&mut member.readers);
-        // Its last words are in the pipe when it ends.
+        // Its last words are in the pipe when it ends. A caller that turns to something else meanwhile asks again: until
+        // they are read, it has not ended.
+        let readers = member
+            .readers
+            .iter_mut()
+            .filter(|reader| !reader.is_finished());
         let _ = timeout(LAST_LINES_LIMIT, futures_util::future::join_all(readers)).await;
+        member.readers.clear();
+        member.ended = true;
         self.ends.push(End {
             process,
             how,

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::board::{HandedOver, Phase};
 use super::crew::{Crew, Launch};
+use super::policy::End;
 use super::{Supervisor, copy_settings};
 use crate::ops::control::SavepointInfo;
 use crate::ops::process_api::SavepointBody;
@@ -36,7 +37,9 @@ impl Supervisor {
             ..self.launch.clone()
         };
         self.note(&format!("handing over to {}", new.program.display()));
-        let savepoint = self.stop_with_savepoint().await?;
+        let savepoint = self.stop_with_savepoint().await;
+        self.stop_given_up = savepoint.is_err();
+        let savepoint = savepoint?;
         self.board
             .set_phase(Phase::Draining, Some("handing over".to_owned()));
         crew.all_ended(END_LIMIT).await;
@@ -86,7 +89,12 @@ impl Supervisor {
         *crew = self.start(Some(new)).map_err(|error| error.to_string())?;
         let deadline = Instant::now() + self.handover_timeout;
         loop {
-            let waits_for = self.board.not_ready().await;
+            let waits_for = tokio::select! {
+                // One that was ready and has ended is not.
+                biased;
+                end = crew.next_end() => return Err(said(end)),
+                waits_for = self.board.not_ready() => waits_for,
+            };
             let Some(waits_for) = waits_for else {
                 return Ok(());
             };
@@ -95,13 +103,15 @@ impl Supervisor {
                 return Err(format!("it was not ready within {seconds} s: {waits_for}"));
             }
             tokio::select! {
-                end = crew.next_end() => {
-                    return Err(end.map_or_else(|| "it ended".to_owned(), ToString::to_string));
-                }
+                end = crew.next_end() => return Err(said(end)),
                 () = sleep(PAUSE) => {}
             }
         }
     }
+}
+
+fn said(end: Option<&End>) -> String {
+    end.map_or_else(|| "it ended".to_owned(), ToString::to_string)
 }
 
 /// The flags of a start from a savepoint.

@@ -115,6 +115,7 @@ pub fn submit(settings: &Settings, submission: &Submission) -> anyhow::Result<()
             settings.restart_limit,
         ),
         handover_timeout: settings.handover_timeout,
+        stop_given_up: false,
         board: Arc::clone(&board),
         commands,
     };
@@ -235,6 +236,9 @@ struct Supervisor {
     once: Vec<OsString>,
     restarts: Restarts,
     handover_timeout: Duration,
+    /// The processes were asked to end with a savepoint, and the hand-over was given up before they answered: they may
+    /// end yet, as asked, and nobody wants that any more.
+    stop_given_up: bool,
     board: Arc<Board>,
     commands: mpsc::Receiver<Command>,
 }
@@ -375,8 +379,13 @@ impl Supervisor {
 
     fn judge(&mut self, crew: &Crew, asked: Asked) -> Verdict {
         self.restarts.landed(self.board.landed());
+        let stop_given_up = std::mem::take(&mut self.stop_given_up);
         let verdict = match (self.restarts.after(crew.ends()), asked) {
             (_, Asked::End) => Verdict::Finished,
+            (Verdict::Finished, Asked::Nothing) if stop_given_up => Verdict::Restart {
+                after: Duration::ZERO,
+                reason: "ended with the savepoint of a hand-over that was given up".to_owned(),
+            },
             // Whoever wanted the end gets it; the next start lands what this one did not.
             (Verdict::Restart { reason, .. }, Asked::Drain) => Verdict::GiveUp {
                 code: exit::FAILED,

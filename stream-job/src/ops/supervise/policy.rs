@@ -115,6 +115,13 @@ impl Restarts {
                 reason: format!("{end}; starting it again would not help"),
             };
         }
+        // It was stopped, by whomever; the others may have lost it, or come no further either.
+        if let Some((code, end)) = decisive(&exit::NOT_DRAINED) {
+            return Verdict::GiveUp {
+                code,
+                reason: end.to_string(),
+            };
+        }
         let failed = |end: &&End| !is(end, exit::DONE);
         // The others end because the first one did.
         let Some(first) = ends.iter().find(failed) else {
@@ -204,6 +211,25 @@ mod tests {
             let verdict = restarts().after(&ends);
             assert!(
                 matches!(&verdict, Verdict::GiveUp { code: c, reason } if *c == code && reason.contains("process 0")),
+                "{verdict:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stop_that_took_too_long_ends_the_job_with_its_own_code_and_words() {
+        let stopped = End {
+            last_line: Some("epochs 7 to 9 have not all landed".to_owned()),
+            ..end(0, How::Code(exit::NOT_DRAINED))
+        };
+        for ends in [
+            vec![stopped.clone()],
+            vec![end(1, How::Code(exit::PEER_LOST)), stopped],
+        ] {
+            let verdict = restarts().after(&ends);
+            assert!(
+                matches!(&verdict, Verdict::GiveUp { code, reason }
+                    if *code == exit::NOT_DRAINED && reason.ends_with("epochs 7 to 9 have not all landed")),
                 "{verdict:?}"
             );
         }

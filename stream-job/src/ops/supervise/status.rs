@@ -186,7 +186,7 @@ impl JobStatus {
         add_up(&mut self.state_keys, &said.state_keys);
     }
 
-    /// The leader knows a partition's position, the process that reads it its lag.
+    /// The leader knows a partition's position, the process that reads it its lag, and whether it is paused.
     fn add_partition(&mut self, said: &PartitionStatus) {
         let key = |p: &PartitionStatus| (p.topic.clone(), p.partition);
         match self.partitions.binary_search_by_key(&key(said), key) {
@@ -195,6 +195,7 @@ impl JobStatus {
                 known.next_offset = known.next_offset.max(said.next_offset);
                 known.lag = known.lag.max(said.lag);
                 known.idle |= said.idle;
+                known.paused |= said.paused;
             }
             Err(at) => self.partitions.insert(at, said.clone()),
         }
@@ -238,6 +239,7 @@ mod tests {
             next_offset,
             lag,
             idle: false,
+            paused: false,
         }
     }
 
@@ -259,7 +261,10 @@ mod tests {
             watermark_ms: None,
             records: 1,
             rows: BTreeMap::from([("dwd_span".to_owned(), 3)]),
-            partitions: vec![partition(1, 0, Some(9))],
+            partitions: vec![PartitionStatus {
+                paused: true,
+                ..partition(1, 0, Some(9))
+            }],
             ..Status::default()
         };
         let mut job = JobStatus::default();
@@ -271,10 +276,11 @@ mod tests {
             (Some(5), Some(1))
         );
         assert_eq!(job.rows["dwd_span"], 5);
-        assert_eq!(
-            job.partitions,
-            [partition(0, 30, Some(3)), partition(1, 40, Some(9))]
-        );
+        let paused = PartitionStatus {
+            paused: true,
+            ..partition(1, 40, Some(9))
+        };
+        assert_eq!(job.partitions, [partition(0, 30, Some(3)), paused]);
     }
 
     #[test]

@@ -18,10 +18,12 @@ const SEND_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 
 /// Settings of every insert.
-const INSERT_SETTINGS: [(&str, &str); 6] = [
+const INSERT_SETTINGS: [(&str, &str); 7] = [
     ("async_insert", "0"),
     ("insert_deduplicate", "1"),
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+    // Of a table that is distributed over a cluster: the shards have answered when it answers.
+    ("distributed_foreground_insert", "1"),
     ("max_insert_threads", "1"),
     // The Native blocks of a body become one part: a body is far below this, and nothing else cuts it.
     ("min_insert_block_size_rows", "16000000"),
