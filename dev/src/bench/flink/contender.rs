@@ -17,6 +17,8 @@ use crate::wait;
 const TOPIC: &str = "otlp_spans";
 /// How often a process is looked at: what it spends after its last look counts for nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often a job is asked what it has counted: it is the job that pays for the answer, and Flink is not asked.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Both run on two threads and write a checkpoint this often.
 pub(super) const PARALLELISM: u16 = 2;
 pub(super) const CHECKPOINT_SECONDS: u32 = 10;
@@ -112,7 +114,8 @@ impl Stage {
             let spans = job.metric("spanflow_spans_in_total")?.unwrap_or(0.0);
             Ok((spans > 0.0).then(|| began.elapsed()))
         })?;
-        until(&began, limit, "not all spans were counted", || {
+        let left = limit.saturating_sub(began.elapsed());
+        wait::until("not all spans were counted", left, ASK_EVERY, || {
             job.process().check_alive()?;
             let metric = |name: &str| job.metric(name).map(|value| value.unwrap_or(0.0));
             let counted = metric("spanflow_spans_in_total")? >= self.spans as f64;
