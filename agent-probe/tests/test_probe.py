@@ -311,7 +311,7 @@ def test_without_a_place_to_spill_it_keeps_to_memory(tmp_path: Path) -> None:
     _, err = run(
         """
 import agent_probe
-with agent_probe.init(service_name="a", exit_timeout_ms=300, metrics_interval_ms=0) as probe:
+with agent_probe.init(service_name="a", exit_timeout_ms=2000, metrics_interval_ms=0) as probe:
     with agent_probe.session("s"):
         pass
 print(dict(probe.accounts.dropped))

@@ -28,6 +28,8 @@ _ENVELOPE_BYTES = 4_096
 _SPAN_WEIGHT = 1_000
 _POLL_SECONDS = 0.05
 MAX_DELAY = 0.2
+# What OpenTelemetry's instrumentors ask for before they make a span.
+_SUPPRESS = getattr(otel, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,8 @@ class Sender:
     # What the thread does.
 
     def _run(self) -> None:
+        # An instrumented Kafka client must not make spans of the sending of spans.
+        otel.attach(otel.set_value(_SUPPRESS, True, otel.Context()))
         try:
             self._backlog = self._open_backlog()
             outbox = self._outbox = Outbox(
