@@ -61,6 +61,16 @@ def test_a_batch_goes_out_as_one_message_a_trace_keyed_by_its_lowercase_hex_id()
         assert {span.trace_id.hex().encode() for _, span in decoded(message.value)} == {message.key}
 
 
+def test_a_transport_without_keys_gets_one_message_for_all_traces() -> None:
+    transport = FakeTransport(by_trace=False)
+    sender = sender_of(transport, limits=Limits(delay=0.1))
+    for span in make_spans(12, traces=3):
+        assert sender.offer(span)
+    assert sender.flush(10)
+    assert [message.key for message in transport.delivered] == [b""]
+    assert len(transport.span_ids) == 12
+
+
 def test_a_message_is_split_before_it_is_too_large() -> None:
     transport = FakeTransport()
     sender = sender_of(transport, limits=Limits(delay=0.05, max_message_bytes=30_000))

@@ -88,6 +88,7 @@ class FakeTransport:
     silent: bool = False
     rejecting: bool = False
     room: bool = True
+    by_trace: bool = True
     deadline: float = float("inf")
 
     def __post_init__(self) -> None:

@@ -11,6 +11,8 @@ _MAX_NODES = 5_000
 _MAX_DEPTH = 12
 _MAX_REPR = 10_000
 _ELLIDED = "…"
+# Kept, as making one costs more than most of what it encodes.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def to_text(value: object) -> str:
@@ -18,7 +20,7 @@ def to_text(value: object) -> str:
     if isinstance(value, str):
         return value
     try:
-        return json.dumps(_plain(value, _Budget(_MAX_NODES), 0), ensure_ascii=False)
+        return _encode(_plain(value, _Budget(_MAX_NODES), 0))
     except Exception:
         return f"<{type(value).__name__}>"
 

@@ -42,7 +42,7 @@ class _Signature:
 
 
 @harmless
-def _begin(step: Step, signature: _Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _begin(step: Step, signature: _Signature, args: tuple[Any, ...], kwargs: dict[str, Any], attach: bool) -> None:
     arguments = signature.arguments(args, kwargs)
     if step.kind == SESSION:
         agent, *ids = step._session
@@ -56,7 +56,9 @@ def _begin(step: Step, signature: _Signature, args: tuple[Any, ...], kwargs: dic
         # A question is a text; a tool's arguments are always by name, so that calls can be compared.
         alone = step.kind != ACT and len(values) == 1 and isinstance(values[0], str)
         step._input = values[0] if alone else arguments
-    step.start()
+    step._start()
+    if attach:
+        step._attach()
 
 
 class _Chunks:
@@ -93,23 +95,23 @@ def decorate(template: Step, function: F) -> F:
     name = getattr(function, "__name__", "step")
     signature = _Signature(function)
 
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any], attach: bool = True) -> Step:
         step = template.again(name)
-        _begin(step, signature, args, kwargs)
+        _begin(step, signature, args, kwargs, attach)
         return step
 
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
         def async_generator(*args: Any, **kwargs: Any) -> Any:
-            return _follow_async(lambda: (begin(args, kwargs), function(*args, **kwargs)))
+            return _follow_async(lambda: (begin(args, kwargs, False), function(*args, **kwargs)))
 
         return async_generator  # type: ignore[return-value]
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
-            return _follow(lambda: (begin(args, kwargs), function(*args, **kwargs)))
+            return _follow(lambda: (begin(args, kwargs, False), function(*args, **kwargs)))
 
         return generator  # type: ignore[return-value]
     if inspect.iscoroutinefunction(function):
@@ -117,12 +119,10 @@ def decorate(template: Step, function: F) -> F:
         @functools.wraps(function)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
             step = begin(args, kwargs)
-            step.attach()
             try:
                 result = await function(*args, **kwargs)
             except BaseException as error:
-                step.detach()
-                step.finish(error)
+                step.leave(error)
                 raise
             return _returned(step, result)
 
@@ -131,12 +131,10 @@ def decorate(template: Step, function: F) -> F:
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
         step = begin(args, kwargs)
-        step.attach()
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            step.detach()
-            step.finish(error)
+            step.leave(error)
             raise
         return _returned(step, result)
 
@@ -145,13 +143,13 @@ def decorate(template: Step, function: F) -> F:
 
 def _returned(step: Step, result: Any) -> Any:
     """Ends the step with its result, unless that is a generator: then the step goes on with it."""
-    step.detach()
     if isinstance(result, GeneratorType):
+        step.detach()
         return _follow(lambda: (step, result))
     if isinstance(result, AsyncGeneratorType):
+        step.detach()
         return _follow_async(lambda: (step, result))
-    step.result(result)
-    step.finish()
+    step.succeed(result)
     return result
 
 

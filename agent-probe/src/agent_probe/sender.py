@@ -272,7 +272,7 @@ class Sender:
         return items
 
     def _pass_on(self, outbox: Outbox, items: list[_Item]) -> None:
-        traces: dict[int, list[tuple[ReadableSpan, bytes]]] = {}
+        groups: dict[bytes, list[tuple[ReadableSpan, bytes]]] = {}
         for item in items:
             if isinstance(item, Message):
                 outbox.put(item)
@@ -282,12 +282,12 @@ class Sender:
                 span, size = item
                 self._out_spans += 1
                 self._out_bytes += size
-                self._encode(span, traces)
-        for trace_id, spans in traces.items():
-            for message in self._messages(trace_id, spans):
+                self._encode(span, groups)
+        for key, spans in groups.items():
+            for message in self._messages(key, spans):
                 outbox.put(message)
 
-    def _encode(self, span: ReadableSpan, traces: dict[int, list[tuple[ReadableSpan, bytes]]]) -> None:
+    def _encode(self, span: ReadableSpan, groups: dict[bytes, list[tuple[ReadableSpan, bytes]]]) -> None:
         try:
             context = span.get_span_context()
             body = span_body(span, self._privacy)
@@ -295,11 +295,11 @@ class Sender:
             self.accounts.drop("not_encodable", 1)
             self.accounts.last_error = repr(error)
             return
-        if context is not None:
-            traces.setdefault(context.trace_id, []).append((span, body))
+        key = b"%032x" % context.trace_id if context is not None and self._transport.by_trace else b""
+        groups.setdefault(key, []).append((span, body))
 
-    def _messages(self, trace_id: int, spans: list[tuple[ReadableSpan, bytes]]) -> list[Message]:
-        """One message for the trace, or more where they would be too large."""
+    def _messages(self, key: bytes, spans: list[tuple[ReadableSpan, bytes]]) -> list[Message]:
+        """One message for the spans, or more where it would be too large."""
         limit = self._limits.max_message_bytes - _ENVELOPE_BYTES
         parts: list[list[tuple[ReadableSpan, bytes]]] = []
         room = 0
@@ -309,7 +309,6 @@ class Sender:
                 room = limit
             parts[-1].append((span, body))
             room -= len(body)
-        key = f"{trace_id:032x}".encode()
         return [Message(self._topic, key, trace_request(part), len(part)) for part in parts]
 
     def _answer(self, outbox: Outbox, last: bool = False) -> None:

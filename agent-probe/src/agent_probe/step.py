@@ -42,6 +42,17 @@ class Turn:
         self.user_id = user_id
         self.numbers: Iterator[int] = itertools.count(1)
 
+    def identify(self, attributes: dict[str, Any]) -> None:
+        """Puts the ids among a step's attributes."""
+        if self.agent:
+            attributes["agent.name"] = self.agent
+        if self.session_id:
+            attributes["session.id"] = self.session_id
+        if self.conversation_id:
+            attributes["gen_ai.conversation.id"] = self.conversation_id
+        if self.user_id:
+            attributes["user.id"] = self.user_id
+
 
 def current_turn() -> Turn | None:
     """That of the innermost session around."""
@@ -132,10 +143,14 @@ class Step:
     @harmless
     def start(self) -> Step:
         """Begins the step without making it current. :meth:`finish` ends it."""
+        self._start()
+        return self
+
+    def _start(self) -> None:
         if self._span is not None:
-            return self
-        turn = current_turn()
-        kind = self.kind
+            return
+        kind, around = self.kind, otel.get_current()
+        turn: Any = around.get(_TURN)
         attributes: dict[str, Any] = {"agent.step.type": kind}
         if turn is not None:
             self.number = attributes["agent.step.number"] = next(turn.numbers)
@@ -145,30 +160,23 @@ class Step:
             runtime.COUNTS.sessions += 1
             heartbeat.beat()
         if turn is not None:
-            if turn.agent:
-                attributes["agent.name"] = turn.agent
-            if turn.session_id:
-                attributes["session.id"] = turn.session_id
-            if turn.conversation_id:
-                attributes["gen_ai.conversation.id"] = turn.conversation_id
-            if turn.user_id:
-                attributes["user.id"] = turn.user_id
+            turn.identify(attributes)
         if self._model:
             attributes["gen_ai.request.model"] = self._model
         elif self.target and kind in (ACT, OBSERVE):
             attributes["agent.tool.name"] = self.target
-        attributes.update(self._attributes)
-        self._attributes = {}
+        if self._attributes:
+            attributes.update(self._attributes)
+            self._attributes = {}
+        if self._input is not None:
+            self._put("agent.tool.arguments" if kind == ACT else "agent.input", self._input, attributes)
+            self._input = None
         name = self._name or (f"{kind} {self.target}" if self.target else kind)
         span = self._span = _tracer.start_span(
-            name, kind=SpanKind.CLIENT if kind == THINK else SpanKind.INTERNAL, attributes=attributes
+            name, around, SpanKind.CLIENT if kind == THINK else SpanKind.INTERNAL, attributes
         )
-        context = trace.set_span_in_context(span)
+        context = trace.set_span_in_context(span, around)
         self._context = otel.set_value(_TURN, turn, context) if kind == SESSION else context
-        if self._input is not None:
-            self.set_input(self._input)
-            self._input = None
-        return self
 
     def _new_turn(self, around: Turn | None) -> Turn:
         """Ids that are not given are those of the session around: an agent called by an agent is in its session."""
@@ -182,26 +190,42 @@ class Step:
     @harmless
     def attach(self) -> None:
         """Makes the step current in this thread or task."""
+        self._attach()
+
+    def _attach(self) -> None:
         if self._context is not None and self._token is None:
             self._token = otel.attach(self._context)
 
     @harmless
     def detach(self) -> None:
         """Makes what was current before :meth:`attach` current again."""
+        self._detach()
+
+    def _detach(self) -> None:
         token, self._token = self._token, None
         if token is not None:
             otel.detach(token)
 
+    @harmless
+    def enter(self) -> None:
+        """:meth:`start` and :meth:`attach`."""
+        self._start()
+        self._attach()
+
+    @harmless
+    def leave(self, error: BaseException | None = None) -> None:
+        """:meth:`detach` and :meth:`finish`."""
+        self._detach()
+        self._finish(error)
+
     def __enter__(self) -> Step:
         """Begins the step and makes it current."""
-        self.start()
-        self.attach()
+        self.enter()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Ends the step; an exception goes on to the agent."""
-        self.detach()
-        self.finish(error)
+        self.leave(error)
 
     async def __aenter__(self) -> Step:
         """As ``with``."""
@@ -248,22 +272,27 @@ class Step:
     @harmless
     def set_input(self, value: Any) -> Step:
         """What went in: the arguments of a tool, a model's messages, a question."""
-        return self._content("agent.tool.arguments" if self.kind == ACT else "agent.input", value)
+        self._put("agent.tool.arguments" if self.kind == ACT else "agent.input", value, self._attributes)
+        return self
 
     @harmless
     def set_output(self, value: Any) -> Step:
         """What came out: a tool's result, a model's reply, an answer."""
-        self._answered = True
-        return self._content("agent.tool.result" if self.kind == ACT else "agent.output", value)
-
-    def _content(self, key: str, value: Any) -> Step:
-        if value is None:
-            return self
-        if runtime.CAPTURE.content:
-            self._attributes[key] = to_text(value)
-        elif isinstance(value, str):
-            self._attributes[key + ".length"] = len(value)
+        self._set_output(value)
         return self
+
+    def _set_output(self, value: Any) -> None:
+        self._answered = True
+        self._put("agent.tool.result" if self.kind == ACT else "agent.output", value, self._attributes)
+
+    @staticmethod
+    def _put(key: str, value: Any, attributes: dict[str, Any]) -> None:
+        if value is None:
+            return
+        if runtime.CAPTURE.content:
+            attributes[key] = value if type(value) is str else to_text(value)
+        elif isinstance(value, str):
+            attributes[key + ".length"] = len(value)
 
     @harmless
     def set_model(self, model: str, provider: str = "") -> Step:
@@ -312,31 +341,47 @@ class Step:
     # Ending.
 
     @harmless
-    def result(self, value: Any) -> None:
-        """Takes what a decorated function returned: output, usage, and whether it says that it failed."""
+    def succeed(self, value: Any) -> None:
+        """Leaves the step with what a function returned: output, usage, and whether it says that it failed."""
+        self._detach()
+        try:
+            self._take(value)
+        finally:
+            self._finish(None)
+
+    def _take(self, value: Any) -> None:
         if self.kind == THINK:
-            usage = of_reply(value)
-            if usage.model:
-                self.set_model(usage.model)
-            if self._tokens is None and (usage.input_tokens is not None or usage.output_tokens is not None):
-                self.set_tokens(usage.input_tokens or 0, usage.output_tokens or 0, usage.cache_read_tokens or 0)
-            if usage.text is not None and not self._answered:
-                self.set_output(usage.text)
+            self._take_usage(value)
         if not self._answered:
-            self.set_output(value)
-        self.check(value)
+            self._set_output(value)
+        if self.kind == ACT or self._failed is not None:
+            self._check(value)
+
+    def _take_usage(self, value: Any) -> None:
+        usage = of_reply(value)
+        if usage.model:
+            self.set_model(usage.model)
+        if self._tokens is None and (usage.input_tokens is not None or usage.output_tokens is not None):
+            self._tokens = (usage.input_tokens or 0, usage.output_tokens or 0, usage.cache_read_tokens or 0)
+        if usage.text is not None and not self._answered:
+            self._set_output(usage.text)
 
     @harmless
     def check(self, value: Any) -> None:
         """Marks the step failed where its predicate says so of the value."""
-        predicate = self._failed or (says_no_success if self.kind == ACT else None)
-        told = predicate(value) if predicate is not None else None
+        self._check(value)
+
+    def _check(self, value: Any) -> None:
+        told = (self._failed or says_no_success)(value)
         if told and not self._failure:
             self.fail(TOOL_FAILURE if self.kind == ACT else "failed", told if isinstance(told, str) else "")
 
     @harmless
     def finish(self, error: BaseException | None = None) -> None:
         """Ends the step, as an error where there is one."""
+        self._finish(error)
+
+    def _finish(self, error: BaseException | None) -> None:
         span = self._span
         if span is None or self._ended:
             return

@@ -26,6 +26,8 @@ Done = Callable[[int, Outcome, str], None]
 class Transport(Protocol):
     """A way out. Used by one thread; nothing but :meth:`poll` and :meth:`submit` of HTTP waits."""
 
+    # Whether each trace is a message of its own, with its id as the key.
+    by_trace: bool
     # By ``time.monotonic``: nothing may wait past it. Set when the end has come.
     deadline: float
 

@@ -19,6 +19,8 @@ _RETRYABLE = frozenset({408, 429, 502, 503, 504})
 class HttpTransport:
     """Posts each message to the URL of its topic. No proxies, no redirects."""
 
+    by_trace = False
+
     def __init__(self, urls: Mapping[str, str], *, headers: Mapping[str, str] | None = None, timeout_ms: int) -> None:
         """``urls`` gives the address for each topic's messages. Raises ``ValueError`` for one that is no HTTP URL."""
         self._urls = {topic: urlsplit(url) for topic, url in urls.items()}

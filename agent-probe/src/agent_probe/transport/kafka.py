@@ -19,6 +19,8 @@ _REJECTING = ("MSG_SIZE_TOO_LARGE", "INVALID_MSG", "INVALID_MSG_SIZE", "INVALID_
 class KafkaTransport:
     """Sends to the topic that each message names. The client is made on first use, on the sender's thread."""
 
+    by_trace = True
+
     def __init__(
         self,
         bootstrap_servers: str,
