@@ -53,8 +53,8 @@ def _begin(step: Step, signature: _Signature, args: tuple[Any, ...], kwargs: dic
         arguments = {name: value for name, value in arguments.items() if name not in _IDS}
     if step._input is None and arguments:
         values = list(arguments.values())
-        # A question is a text; a tool's arguments are always by name, so that calls can be compared.
-        alone = step.kind != ACT and len(values) == 1 and isinstance(values[0], str)
+        # A question, or a model's messages; a tool's arguments are always by name, so that calls can be compared.
+        alone = step.kind != ACT and len(values) == 1
         step._input = values[0] if alone else arguments
     step._start()
     if attach:
