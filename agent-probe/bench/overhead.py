@@ -117,6 +117,29 @@ def _timed(one: Callable[[int], None], spans: int, probe: Any) -> dict[str, floa
     return {"wall_us": took / spans * 1e6, "own_us": own / spans * 1e6, "cpu_us": cpu / spans * 1e6}
 
 
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function with a span of the plain SDK around it, of six attributes as somebody would write them by hand."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        trace.set_tracer_provider(TracerProvider())
+    tracer = trace.get_tracer("bench")
+
+    def traced(*args: Any) -> Any:
+        with tracer.start_as_current_span(function.__name__) as span:
+            span.set_attribute("agent.step.type", "act")
+            span.set_attribute("agent.step.number", 1)
+            span.set_attribute("session.id", "session-1")
+            span.set_attribute("agent.tool.name", "search")
+            span.set_attribute("agent.tool.arguments", str(args))
+            result = function(*args)
+            span.set_attribute("agent.tool.result", str(result))
+            return result
+
+    return traced
+
+
 def measure_turns(mode: str, target: str, latency_ms: int, turns: int) -> dict[str, float]:
     """Turns of eight spans (session; think, act, observe, twice; response) with two calls of a stub model."""
     import agent_probe
@@ -150,6 +173,8 @@ def measure_turns(mode: str, target: str, latency_ms: int, turns: int) -> dict[s
 
     called: list[Callable[..., Any]] = [think, search, observe, respond]
     whole: Callable[..., Any] = turn
+    if mode == "sdk":
+        called, whole = [_plain(function) for function in called], _plain(turn)
     if mode == "probe":
         steps = (agent_probe.think, agent_probe.tool, agent_probe.observe, agent_probe.response)
         called = [step(function) for step, function in zip(steps, called, strict=True)]
@@ -205,7 +230,7 @@ def report(target: str, runs: int) -> None:
             _row(f"{title}: {name}", [_child(["span", mode, target, str(size), "2000"]) for _ in range(runs)])
     for mode, name in (("none", "undecorated"), ("probe", "`@agent_probe.tool`")):
         _row(f"a function, {name}", [_child(["step", mode, target, "2000"]) for _ in range(runs)])
-    print("\na turn of 8 spans, 2 model calls | without, ms | with, ms | more | caller's CPU, ms | process CPU, ms")
+    print("\na turn of 8 spans, 2 model calls | without, ms | plain SDK, ms | probe, ms | caller's CPU | process CPU")
     print("--- | --- | --- | --- | --- | ---")
     for latency in LATENCIES_MS:
         _turns(target, latency, runs)
@@ -214,21 +239,22 @@ def report(target: str, runs: int) -> None:
 
 def _turns(target: str, latency: int, runs: int) -> None:
     turns = {0: 2_000, 10: 200, 100: 20, 1000: 3}[latency]
-    pairs = []
+    groups = []
     for _ in range(runs):
-        # In turn, so that what else the machine does meets both alike.
-        pairs.append([_child(["turn", mode, target, str(latency), str(turns)]) for mode in ("none", "probe")])
+        # In turn, so that what else the machine does meets all alike.
+        groups.append([_child(["turn", mode, target, str(latency), str(turns)]) for mode in ("none", "sdk", "probe")])
 
     def column(name: str, which: int) -> list[float]:
-        return [pair[which][name] / 1e3 for pair in pairs]
+        return [group[which][name] / 1e3 for group in groups]
 
-    without, probed = column("wall_us", 0), column("wall_us", 1)
-    more = (statistics.median(probed) / statistics.median(without) - 1) * 100
-    own, cpu = (
-        statistics.median(column(name, 1)) - statistics.median(column(name, 0)) for name in ("own_us", "cpu_us")
-    )
-    figures = f"{_figure(without, 2)} | {_figure(probed, 2)} | {more:+.2f} % | {own:+.2f} | {cpu:+.2f}"
-    print(f"{latency} ms each | {figures}", flush=True)
+    without = statistics.median(column("wall_us", 0))
+    figures = [_figure(column("wall_us", 0), 2)]
+    for which in (1, 2):
+        more = (statistics.median(column("wall_us", which)) / without - 1) * 100
+        figures.append(f"{_figure(column('wall_us', which), 2)}, {more:+.1f} %")
+    for name in ("own_us", "cpu_us"):
+        figures.append(f"{statistics.median(column(name, 2)) - statistics.median(column(name, 0)):+.2f}")
+    print(f"{latency} ms each | {' | '.join(figures)}", flush=True)
 
 
 def main() -> None:

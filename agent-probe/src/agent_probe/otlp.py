@@ -85,6 +85,12 @@ def attributes(tag: bytes, pairs: Mapping[str, Any] | None, privacy: Privacy) ->
     return b"".join(out)
 
 
+def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:
+    """A span's attributes, from the dictionary under the SDK's mapping, whose views cost a Python call for each key."""
+    inner = getattr(getattr(span, "_attributes", None), "_dict", None)
+    return inner if isinstance(inner, dict) else span.attributes or {}
+
+
 def _inside(name: str, value: object, privacy: Privacy, depth: int = 0) -> object:
     """A list or a map, with the rules applied to each text in it."""
     if not privacy.capture_content and is_content(name):
@@ -152,7 +158,7 @@ def span_body(span: ReadableSpan, privacy: Privacy) -> bytes:
         sized(b"\x2a", utf8(span.name)),
         b"\x30" + varint(span.kind.value + 1),
         _times(b"\x39", span.start_time, b"\x41", span.end_time or span.start_time),
-        attributes(_SPAN_ATTRIBUTE, span.attributes, privacy),
+        attributes(_SPAN_ATTRIBUTE, attributes_of(span), privacy),
     ]
     if span.dropped_attributes:
         pieces.append(b"\x50" + varint(span.dropped_attributes))

@@ -15,7 +15,7 @@ from opentelemetry import context as otel
 from opentelemetry.sdk.trace import ReadableSpan
 
 from agent_probe.message import Accounts, Message
-from agent_probe.otlp import span_body, trace_request
+from agent_probe.otlp import attributes_of, span_body, trace_request
 from agent_probe.outbox import Outbox
 from agent_probe.privacy import Privacy
 from agent_probe.spill import Backlog
@@ -57,8 +57,8 @@ _Item = tuple[ReadableSpan, int] | Message | _Flush
 def weigh(span: ReadableSpan) -> int:
     """About how many bytes of memory a span holds."""
     size = _SPAN_WEIGHT
-    for value in (span.attributes or {}).values():
-        if isinstance(value, str):
+    for value in attributes_of(span).values():
+        if type(value) is str:
             size += len(value)
     for event in span.events:
         for value in (event.attributes or {}).values():
