@@ -386,3 +386,21 @@ def test_spill_files_are_for_their_user_only(tmp_path: Path) -> None:
     (segment,) = tmp_path.rglob("*.spill")
     assert segment.stat().st_mode & 0o077 == 0
     assert folder.folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_full_disk_is_counted_and_does_not_stop_what_can_be_sent(tmp_path: Path) -> None:
+    class FullDisk(SpillFolder):
+        def append(self, message: Message) -> None:
+            raise OSError(28, "No space left on device")
+
+    transport = FakeTransport(up=False)
+    sender = sender_of(transport, lambda: FullDisk(tmp_path, 1 << 20))
+    for span in make_spans(3):
+        sender.offer(span)
+    await_that(lambda: sender.accounts.dropped["spill_full"] == 3, "they are counted")
+    transport.up = True
+    await_that(lambda: not sender.backing_up, "it sends again")
+    for span in make_spans(2):
+        sender.offer(span)
+    assert sender.flush(10)
+    assert sender.accounts.delivered == 2
