@@ -39,7 +39,7 @@ def topic() -> str:
 
 
 def test_the_exporter_alone_works_with_any_provider(topic: str, tmp_path: Path) -> None:
-    exporter = KafkaSpanExporter(ADDRESS, spans_topic=topic, spill_dir=str(tmp_path))
+    exporter = KafkaSpanExporter(ADDRESS, topic=topic, spill_dir=str(tmp_path))
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(exporter))
     for number in range(10):

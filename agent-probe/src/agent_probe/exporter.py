@@ -107,9 +107,17 @@ class KafkaSpanExporter(SpanExporter):
     ``export`` takes the spans over and returns at once; they go out, or to the spill file, on a thread of its own.
     """
 
-    def __init__(self, bootstrap_servers: str | None = None, *, mask: Mask | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str | None = None,
+        *,
+        topic: str | None = None,
+        mask: Mask | None = None,
+        **settings: Any,
+    ) -> None:
         """``settings`` are fields of :class:`agent_probe.Settings`; the environment counts as for ``init``."""
-        self._sender, self._settings = _sender_of(bootstrap_servers, mask, settings)
+        given = {"spans_topic": topic, **settings} if topic else settings
+        self._sender, self._settings = _sender_of(bootstrap_servers, mask, given)
 
     @property
     def accounts(self) -> Accounts:

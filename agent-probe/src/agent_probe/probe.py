@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ class Probe:
         if self._sender is None:
             return True
         limit = self.settings.exit_timeout_ms / 1000 if seconds is None else seconds
+        deadline = time.monotonic() + limit
         if self._down:
             return True
         self._down = True
@@ -81,7 +83,7 @@ class Probe:
             self._processor.cut_open_spans(min(0.5, limit))
         if self._metrics is not None:
             self._metrics.stop()
-        return self._sender.shutdown(limit)
+        return self._sender.shutdown(max(deadline - time.monotonic(), 0.0))
 
     def __enter__(self) -> Probe:
         """The handle itself."""

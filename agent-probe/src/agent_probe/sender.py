@@ -27,6 +27,8 @@ logger = logging.getLogger("agent_probe")
 _ENVELOPE_BYTES = 4_096
 _SPAN_WEIGHT = 1_000
 _POLL_SECONDS = 0.05
+# How long after the last span the thread still looks by the clock.
+_AWAKE_SECONDS = 2.0
 MAX_DELAY = 0.2
 # What OpenTelemetry's instrumentors ask for before they make a span.
 _SUPPRESS = getattr(otel, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
@@ -105,6 +107,7 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._closing = self._closed = False
         self._deadline = float("inf")
+        self._last_taken = float("-inf")
         self._reported = 0
         self._report_at = time.monotonic() + self._limits.report_period
 
@@ -233,7 +236,7 @@ class Sender:
             try:
                 items = self._take(outbox)
                 self._pass_on(outbox, items)
-                outbox.tick(0.0 if items or not outbox.busy else _POLL_SECONDS)
+                outbox.tick(_POLL_SECONDS if outbox.busy and not items and self._in_a_hurry(outbox) else 0.0)
                 self._answer(outbox)
                 self._report()
             except Exception as error:
@@ -251,25 +254,32 @@ class Sender:
         return self._queue.empty() and (not outbox.worth_waiting() or time.monotonic() >= self._deadline)
 
     def _take(self, outbox: Outbox) -> list[_Item]:
-        """What is queued: waits for a first one where there is nothing else to do, then for others to come with it."""
-        try:
-            if outbox.busy or self._closing:
-                items = [self._queue.get_nowait()]
-            else:
-                items = [self._queue.get(timeout=self._limits.report_period)]
-        except Empty:
-            return []
-        if not self._closing and not isinstance(items[0], _Flush):
-            with contextlib.suppress(Empty):
+        """What is queued, after the time that a first one waits for others to come with it.
+
+        While spans keep coming it looks by the clock: then none of the agent's threads has to wake anybody.
+        """
+        items: list[_Item] = []
+        hurried = self._in_a_hurry(outbox)
+        awake = outbox.busy or time.monotonic() - self._last_taken < _AWAKE_SECONDS
+        with contextlib.suppress(Empty):
+            if not hurried and not awake:
+                items.append(self._queue.get(timeout=self._limits.report_period))
+                hurried = self._closing or isinstance(items[0], _Flush)
+            if not hurried:
                 self._hurry.get(timeout=min(self._limits.delay, MAX_DELAY))
         with contextlib.suppress(Empty):
             while True:
                 items.append(self._queue.get_nowait())
-        if self._queue.empty():
+        if items:
+            self._last_taken = time.monotonic()
             with contextlib.suppress(Empty):
                 while True:
                     self._hurry.get_nowait()
         return items
+
+    def _in_a_hurry(self, outbox: Outbox) -> bool:
+        """Whether somebody waits for acknowledgements, rather than for the next spans."""
+        return self._closing or bool(self._waiting) or outbox.backing_up
 
     def _pass_on(self, outbox: Outbox, items: list[_Item]) -> None:
         groups: dict[bytes, list[tuple[ReadableSpan, bytes]]] = {}
