@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
@@ -404,3 +405,10 @@ def test_a_full_disk_is_counted_and_does_not_stop_what_can_be_sent(tmp_path: Pat
         sender.offer(span)
     assert sender.flush(10)
     assert sender.accounts.delivered == 2
+
+
+def test_a_folder_of_another_user_is_not_spilled_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = os.getuid()
+    monkeypatch.setattr("agent_probe.spill.os.getuid", lambda: own + 1)
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        SpillFolder(tmp_path, 1 << 20)

@@ -11,8 +11,6 @@ _MAX_NODES = 5_000
 _MAX_DEPTH = 12
 _MAX_REPR = 10_000
 _ELLIDED = "…"
-# Kept, as making one costs more than most of what it encodes.
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def to_text(value: object) -> str:
@@ -20,9 +18,35 @@ def to_text(value: object) -> str:
     if isinstance(value, str):
         return value
     try:
+        if _fits(value, _MAX_NODES) >= 0:
+            return _encode(value)
+    except Exception:
+        # Cycles, keys that are no texts, too deep: what follows is slower and copes with all of it.
+        pass
+    try:
         return _encode(_plain(value, _Budget(_MAX_NODES), 0))
     except Exception:
         return f"<{type(value).__name__}>"
+
+
+def _fits(value: object, room: int) -> int:
+    """The room that is left of so many values in plain maps and lists; negative where there are more."""
+    if type(value) is dict:
+        inside: Any = value.values()
+    elif type(value) is list or type(value) is tuple:
+        inside = value
+    else:
+        return room
+    room -= len(inside)
+    if room < 0:
+        return room
+    for one in inside:
+        kind = type(one)
+        if kind is dict or kind is list or kind is tuple:
+            room = _fits(one, room)
+            if room < 0:
+                return room
+    return room
 
 
 class _Budget:
@@ -70,3 +94,12 @@ def _mapping(value: Mapping[Any, Any], budget: _Budget, depth: int) -> dict[str,
             break
         found[key if isinstance(key, str) else str(key)] = _plain(one, budget, depth + 1)
     return found
+
+
+def _other(value: Any) -> Any:
+    """What JSON has no form for."""
+    return _plain(value, _Budget(_MAX_NODES), 0)
+
+
+# Kept, as making one costs more than most of what it encodes.
+_encode = json.JSONEncoder(ensure_ascii=False, default=_other).encode

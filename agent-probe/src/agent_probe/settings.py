@@ -120,8 +120,8 @@ def default_spill_dir() -> Path:
     """Under the user's state folder, or the temporary folder where there is no home to write to."""
     state = os.environ.get("XDG_STATE_HOME")
     base = Path(state) if state else Path("~/.local/state").expanduser()
-    probe = base if base.exists() else base.parent.parent
-    if probe.is_dir() and os.access(probe, os.W_OK):
+    nearest = next((place for place in (base, *base.parents) if place.exists()), base)
+    if os.access(nearest, os.W_OK):
         return base / "agent-probe"
     user = os.getuid() if hasattr(os, "getuid") else 0
     return Path(tempfile.gettempdir()) / f"agent-probe-{user}"

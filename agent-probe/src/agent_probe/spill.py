@@ -138,6 +138,9 @@ class SpillFolder:
         """Keeps at most ``max_bytes`` in a new folder under ``root``; takes over what dead processes left there."""
         self._max = max_bytes
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if hasattr(os, "getuid") and root.stat().st_uid != os.getuid():
+            # Under /tmp anybody may have made it, to have messages of theirs sent as ours.
+            raise PermissionError(f"{root} belongs to another user")
         self._folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._folder.mkdir(mode=0o700)
         self._lock = _locked(self._folder)
