@@ -24,7 +24,7 @@ help: ## Explain the targets
 	@echo "  Q=\"SELECT ...\"    the query of \`make query\`"
 	@echo "  ID=...            the trace of \`make trace\`: 32 hex digits, or latest"
 	@echo "  DIR=...           the new folder of \`make record\`"
-	@echo "  RUNS=N            runs of each measurement of \`make bench\`, \`make bench-flink\` and \`make bench-recovery\` (3)"
+	@echo "  RUNS=N            runs of each measurement of \`make bench\`, \`bench-flink\`, \`bench-recovery\` (3), \`bench-probe\` (5)"
 	@echo "  SPANS=N           spans of the backlog of \`make bench-flink\` and \`make bench-recovery\`"
 	@echo "  SPANFLOW_HOME     folder of the demo's data (.spanflow in the checkout)"
 	@echo "  SPANFLOW_CACHE    folder of downloads (~/.cache/spanflow)"
@@ -84,6 +84,10 @@ lint: ## Run every check that needs no running system
 .PHONY: bench
 bench: build ## Measure throughput, memory and delay on this machine (about 20 minutes)
 	@$(BIN)/dev bench $(if $(RUNS),--runs $(RUNS))
+
+.PHONY: bench-probe
+bench-probe: ## Measure what agent-probe costs an agent (about 10 minutes)
+	@env=$$(dev/python-env.sh) && "$$env/bin/python" agent-probe/bench/overhead.py $(if $(RUNS),--runs $(RUNS))
 
 .PHONY: bench-flink
 bench-flink: build ## Measure the windows beside the same in Apache Flink, and compare results (about 20 minutes)

@@ -1,14 +1,17 @@
-"""One run that most tests look at: every convention, loops, errors, duplicates, orphans."""
+"""One run that most tests look at: every convention, loops, errors, duplicates, orphans. And the Kafka of this run."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker import Broker
 from recorded import Read, Sent, read, record, spans_of
+from traced import Spans
 
 FLAGS = (
     "--seed",
@@ -28,6 +31,22 @@ FLAGS = (
     "--duplicate-rate",
     "0.05",
 )
+
+# Where SPANFLOW_TEST_KAFKA is this word, a broker is started for the run, and its address put in the word's place.
+START = "start"
+_started: list[Broker] = []
+
+
+def pytest_configure() -> None:
+    if os.environ.get("SPANFLOW_TEST_KAFKA") == START:
+        _started.append(Broker())
+        os.environ["SPANFLOW_TEST_KAFKA"] = _started[0].address
+
+
+def pytest_unconfigure() -> None:
+    while _started:
+        _started.pop().stop()
+        os.environ["SPANFLOW_TEST_KAFKA"] = START
 
 
 @dataclass(frozen=True)
@@ -51,3 +70,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     newest_first = sorted(records, key=lambda one: -one.timestamp_ms)
     first = list({(one.topic, one.key, one.payload): one for one in newest_first}.values())
     return Run(folder, report, records, first, spans_of(first))
+
+
+@pytest.fixture(scope="session")
+def _provider() -> Spans:
+    return Spans()
+
+
+@pytest.fixture
+def spans(_provider: Spans) -> Spans:
+    """The spans of this test."""
+    _provider.clear()
+    return _provider
