@@ -9,16 +9,17 @@ from boards.sql import AGENT, SESSIONS, agent_variable, anomaly_marks, chosen, g
 SESSION = f"""if(
     ${{session:sqlstring}} != '',
     ${{session:sqlstring}},
-    (
-        SELECT argMax(session_id, last_time) FROM dws_session
-        WHERE ${{session:sqlstring}} = '' AND last_time >= $__fromTime AND first_time <= $__toTime AND {AGENT}
-    )
+    (SELECT argMax(session_id, (last_time, session_id)) FROM {SESSIONS} WHERE ${{session:sqlstring}} = '' AND {AGENT})
 )"""
-TRACES_OF_SESSION = f"(SELECT trace_id FROM dws_trace WHERE session_id = {SESSION})"
+# The inner query finds what was ever in the session, the outer one what is.
+TURNS = f"""(
+    SELECT * FROM dws_trace_latest
+    WHERE session_id = {SESSION} AND trace_id IN (SELECT trace_id FROM dws_trace WHERE session_id = {SESSION})
+)"""
 TRACE = f"""if(
     ${{trace:sqlstring}} != '',
     ${{trace:sqlstring}},
-    (SELECT argMax(trace_id, last_time) FROM dws_trace WHERE ${{trace:sqlstring}} = '' AND session_id = {SESSION})
+    (SELECT argMax(trace_id, (last_time, trace_id)) FROM {TURNS} WHERE ${{trace:sqlstring}} = '')
 )"""
 
 # Typed steps: an act is told apart by its tool.
@@ -31,7 +32,7 @@ FLOW_STEPS = f"""(
         lagInFrame(end_time, 1, start_time) OVER flow AS before_end,
         row_number() OVER (PARTITION BY trace_id ORDER BY start_time DESC, end_time DESC, derived DESC, span_id DESC) = 1 AS last
     FROM dwd_step
-    WHERE trace_id IN {TRACES_OF_SESSION} AND step_type IN ('think', 'act', 'observe', 'response')
+    WHERE trace_id IN (SELECT trace_id FROM {TURNS}) AND step_type IN ('think', 'act', 'observe', 'response')
     WINDOW flow AS (
         PARTITION BY trace_id ORDER BY start_time, end_time, derived, span_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
@@ -149,7 +150,7 @@ def _summary() -> Row:
                     SELECT
                         trace_id AS trace, session_id AS session, first_time AS began, duration_us AS took, root_name AS root,
                         state, steps, errors, orphans
-                    FROM dws_trace_latest WHERE trace_id IN {TRACES_OF_SESSION} AND session_id = {SESSION}
+                    FROM {TURNS}
                     ORDER BY began
                     """
                 ),
@@ -300,7 +301,7 @@ def _steps() -> Row:
                 rows(
                     f"""
                     WITH
-                        {TRACES_OF_SESSION.replace("SELECT trace_id", "SELECT groupUniqArray(trace_id)", 1)} AS wanted,
+                        (SELECT groupUniqArray(trace_id) FROM {TURNS}) AS wanted,
                         texts AS (
                             SELECT hash, any(content) AS content FROM dwd_content
                             WHERE hash IN (

@@ -104,7 +104,7 @@ def test_without_a_choice_the_newest_turn_of_the_newest_session_is_shown(
 ) -> None:
     (trace,) = set(waterfall(warehouse, time_range).column("traceID"))
     begun = f"first_time <= toDateTime({time_range.end})"
-    newest = f"SELECT session_id FROM dws_session_latest WHERE {begun} ORDER BY last_time DESC LIMIT 1"
+    newest = f"SELECT session_id FROM dws_session_latest WHERE {begun} ORDER BY last_time DESC, 1 DESC LIMIT 1"
     assert trace in warehouse.ask(f"SELECT trace_id FROM dws_trace_latest WHERE session_id = ({newest})")
 
 
