@@ -27,7 +27,7 @@ STEP_NAME = "if(step_type = 'act' AND tool_name != '', concat('act:', tool_name)
 FLOW_STEPS = f"""(
     SELECT
         trace_id, start_time, end_time, derived, span_id, status, duration_us,
-        {STEP_NAME} AS step,
+        {STEP_NAME}::String AS step,
         lagInFrame(step, 1, 'start') OVER flow AS before,
         lagInFrame(end_time, 1, start_time) OVER flow AS before_end,
         row_number() OVER (PARTITION BY trace_id ORDER BY start_time DESC, end_time DESC, derived DESC, span_id DESC) = 1 AS last
@@ -249,36 +249,31 @@ def _flow() -> Row:
                 24,
                 f"""
                 SELECT
-                    step AS id,
-                    step AS title,
-                    if(derived_steps = count, 'derived', '') AS subtitle,
-                    count() AS count,
-                    countIf(derived) AS derived_steps,
-                    count AS mainstat,
-                    avg(duration_us) AS secondarystat,
-                    countIf(status = 'error') / count AS arc__errors,
+                    arrayJoin(
+                        arrayConcat([step], if(before = 'start', ['start'], []), if(last, ['end'], []))
+                    ) AS id,
+                    id AS title,
+                    if(countIf(derived AND id = step) = count(), 'derived', '') AS subtitle,
+                    count() AS mainstat,
+                    avg(if(id = step, duration_us, 0)) AS secondarystat,
+                    countIf(status = 'error' AND id = step) / count() AS arc__errors,
                     1 - arc__errors AS arc__success,
-                    countIf(status = 'error') AS detail__errors,
-                    max(duration_us) AS detail__longest_us
-                FROM {FLOW_STEPS} GROUP BY step
-                UNION ALL
-                SELECT 'start', 'start', '', 0, 0, uniqExact(trace_id), 0, 0, 1, 0, 0 FROM {FLOW_STEPS} HAVING uniqExact(trace_id) > 0
-                UNION ALL
-                SELECT 'end', 'end', '', 0, 0, uniqExact(trace_id), 0, 0, 1, 0, 0 FROM {FLOW_STEPS} HAVING uniqExact(trace_id) > 0
+                    countIf(status = 'error' AND id = step) AS detail__errors,
+                    maxIf(duration_us, id = step) / 1e6 AS detail__longest_s
+                FROM {FLOW_STEPS} GROUP BY id
                 """,
                 f"""
                 SELECT
+                    arrayJoin(arrayConcat([(before, step)], if(last, [(step, 'end')], []))) AS edge,
+                    edge.1 AS source,
+                    edge.2 AS target,
                     concat(source, ' → ', target) AS id,
-                    before AS source,
-                    step AS target,
                     count() AS mainstat,
-                    avg(greatest(0, dateDiff('microsecond', before_end, start_time))) AS secondarystat,
-                    countIf(status = 'error') AS detail__errors,
+                    avg(if(target = 'end', 0, greatest(0, dateDiff('microsecond', before_end, start_time)))) AS secondarystat,
+                    countIf(status = 'error' AND target != 'end') AS detail__errors,
                     1 + 4 * count() / max(count()) OVER () AS thickness,
-                    if(countIf(status = 'error') > 0, 'red', '') AS color
-                FROM {FLOW_STEPS} GROUP BY before, step
-                UNION ALL
-                SELECT concat(step, ' → end'), step, 'end', count(), 0, 0, 1, '' FROM {FLOW_STEPS} WHERE last GROUP BY step
+                    if(detail__errors > 0, 'red', '') AS color
+                FROM {FLOW_STEPS} GROUP BY edge
                 """,
                 ("short", "µs"),
                 ("short", "µs"),

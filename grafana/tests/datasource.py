@@ -180,7 +180,7 @@ class Warehouse:
     def ask(self, sql: str) -> str:
         request = urllib.request.Request(f"{self.url}/?database={self.database}", data=sql.encode())
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=600) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{error.read().decode()[:1500]}\n{sql}") from error
