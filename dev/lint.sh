@@ -47,7 +47,7 @@ check "ruff format, outside agent-probe" ruff format --check --exclude agent-pro
 check "mypy, dashboards" in_grafana mypy --strict generate.py boards
 check "dashboards are generated" python grafana/generate.py --check
 check "dashboards by Grafana's types" python grafana/schema/check.py
-check "shell syntax" bash -n dev/*.sh .ci/run
+check "shell syntax" bash -n dev/*.sh docker/*.sh docker/stand-ins/run-kafka .ci/run
 check "files" python dev/check_files.py
 
 if ((${#failed[@]})); then
