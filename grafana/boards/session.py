@@ -296,11 +296,11 @@ def _steps() -> Row:
                 rows(
                     f"""
                     WITH
-                        (SELECT groupUniqArray(trace_id) FROM {TURNS}) AS wanted,
+                        turns AS (SELECT trace_id FROM {TURNS}),
                         texts AS (
                             SELECT hash, any(content) AS content FROM dwd_content
                             WHERE hash IN (
-                                SELECT arrayJoin([input_hash, output_hash]) FROM dwd_span WHERE has(wanted, trace_id)
+                                SELECT arrayJoin([input_hash, output_hash]) FROM dwd_span WHERE trace_id IN turns
                             )
                             GROUP BY hash
                         )
@@ -320,7 +320,7 @@ def _steps() -> Row:
                     FROM dwd_step
                     LEFT ANY JOIN texts AS input ON input.hash = input_hash
                     LEFT ANY JOIN texts AS output ON output.hash = output_hash
-                    WHERE has(wanted, trace_id)
+                    WHERE trace_id IN turns
                     ORDER BY began, step
                     LIMIT 5000
                     """

@@ -8,6 +8,13 @@ from boards.sql import AGENT, SESSIONS, TRACES, agent_variable, anomaly_marks, g
 FILTERS = f"{AGENT} AND {given('user_id = ${user:sqlstring}', 'user')}"
 # A turn is answered when its root has come and did not fail. One without a root, or silent for `session_idle`, never ended.
 UNANSWERED = "state IN ('failed', 'idle')"
+# What was ever unanswered is little, so that the view combines few traces; the condition outside says what still is.
+UNANSWERED_TURNS = f"""(
+    SELECT * FROM dws_trace_latest
+    WHERE trace_id IN (
+        SELECT trace_id FROM dws_trace WHERE last_time >= $__fromTime AND first_time <= $__toTime AND {UNANSWERED}
+    )
+)"""
 # Days are those of the time zone that the first `warehouse migrate` was given.
 DAY = "toDate(toTimeZone(first_time, (SELECT any(value) FROM ops_setting FINAL WHERE name = 'business_time_zone')))"
 RETENTION_DAYS = (1, 2, 3, 7, 14, 30)
@@ -158,7 +165,7 @@ def _unanswered() -> Row:
                         $__timeInterval(first_time) AS time,
                         countIf(state = 'failed') AS failed,
                         countIf(state = 'idle') AS never_ended
-                    FROM {TRACES} WHERE {FILTERS} AND first_time >= $__fromTime GROUP BY time ORDER BY time
+                    FROM {UNANSWERED_TURNS} WHERE {FILTERS} AND first_time >= $__fromTime GROUP BY time ORDER BY time
                     """
                 ),
                 bars=True,
@@ -172,7 +179,7 @@ def _unanswered() -> Row:
                     SELECT
                         first_time AS began, agent, user_id AS user, if(state = 'idle', 'never ended', state) AS why, steps, errors,
                         session_id AS session, trace_id AS trace
-                    FROM {TRACES} WHERE {FILTERS} AND {UNANSWERED} ORDER BY began DESC LIMIT 200
+                    FROM {UNANSWERED_TURNS} WHERE {FILTERS} AND {UNANSWERED} ORDER BY began DESC LIMIT 200
                     """
                 ),
                 field_options("trace", links=[to_trace("session", "trace")]),
