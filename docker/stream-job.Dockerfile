@@ -45,7 +45,6 @@ COPY --from=build /build/target/release/stream-job /build/target/release/warehou
 COPY docker/job.toml /etc/spanflow/job.toml
 COPY docker/ready.sh /usr/local/bin/ready
 USER 10001:10001
-VOLUME /var/lib/spanflow
 EXPOSE 8090
 ENTRYPOINT ["stream-job"]
 CMD ["submit", "/etc/spanflow/job.toml"]
