@@ -341,6 +341,8 @@ def full_disk_is_told(system: System) -> str:
         )
         return expect(system.compose("logs", "--no-log-prefix", "--tail", "200", "stream-job"), full)
     finally:
+        # Its volume has a name of its own, which only this file knows.
+        system.compose("down", "--volumes", "--timeout", "5")
         override.unlink()
 
 
