@@ -26,6 +26,9 @@ help: ## Explain the targets
 	@echo "  DIR=...           the new folder of \`make record\`"
 	@echo "  RUNS=N            runs of each measurement of \`make bench\`, \`bench-flink\`, \`bench-recovery\` (3), \`bench-probe\` (5)"
 	@echo "  SPANS=N           spans of the backlog of \`make bench-flink\` and \`make bench-recovery\`"
+	@echo "  JOB=PATH          the stream-job program of \`make submit\` (target/release/stream-job)"
+	@echo "  NAME=...          the backup of \`make backup\` and \`make restore\`"
+	@echo "  SERVICE=...       the container of \`make logs\` (all)"
 	@echo "  SPANFLOW_HOME     folder of the demo's data (.spanflow in the checkout)"
 	@echo "  SPANFLOW_CACHE    folder of downloads (~/.cache/spanflow)"
 
@@ -96,3 +99,35 @@ bench-flink: build ## Measure the windows beside the same in Apache Flink, and c
 .PHONY: bench-recovery
 bench-recovery: build ## Measure recovery after a kill, and what checkpoints cost, with 1,000,000 open traces (about 20 minutes)
 	@$(BIN)/dev bench recovery $(if $(RUNS),--runs $(RUNS)) $(if $(SPANS),--backlog $(SPANS))
+
+.PHONY: up
+up: ## Run the whole system in containers: Kafka, ClickHouse, the job, Prometheus, Grafana
+	@dev/containers.sh up
+
+.PHONY: status
+status: ## Show how the containers and the job in them are
+	@dev/containers.sh status
+
+.PHONY: logs
+logs: ## Follow what the containers say: make logs SERVICE=stream-job
+	@dev/containers.sh logs $(if $(SERVICE),"$$SERVICE")
+
+.PHONY: down
+down: ## Stop the containers; the data stays
+	@dev/containers.sh down
+
+.PHONY: submit
+submit: ## Hand the job in the containers over to another program: make submit JOB=target/release/stream-job
+	@dev/containers.sh submit $(if $(JOB),"$$JOB")
+
+.PHONY: backup
+backup: ## Copy the warehouse and the job's state, which stop meanwhile: make backup NAME=before-upgrade
+	@dev/containers.sh backup "$$NAME"
+
+.PHONY: restore
+restore: ## Put a backup back in the place of what is there: make restore NAME=before-upgrade YES=1
+	@dev/containers.sh restore "$$NAME"
+
+.PHONY: test-up
+test-up: ## Test the containers in a real Docker engine, with stand-ins for images that can't be pulled
+	@dev/test-up.sh

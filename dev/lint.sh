@@ -21,6 +21,7 @@ check() {
 }
 
 in_probe() (cd agent-probe && "$@")
+in_grafana() (cd grafana && "$@")
 
 # The database of advisories is a Git repository: where it can't be reached, that one check is left out, and said so.
 advisories() {
@@ -43,7 +44,10 @@ if [ -f agent-probe/pyproject.toml ]; then
 fi
 check "ruff, outside agent-probe" ruff check --exclude agent-probe .
 check "ruff format, outside agent-probe" ruff format --check --exclude agent-probe .
-check "shell syntax" bash -n dev/*.sh .ci/run
+check "mypy, dashboards" in_grafana mypy --strict generate.py boards
+check "dashboards are generated" python grafana/generate.py --check
+check "dashboards by Grafana's types" python grafana/schema/check.py
+check "shell syntax" bash -n dev/*.sh docker/*.sh docker/stand-ins/run-kafka .ci/run
 check "files" python dev/check_files.py
 
 if ((${#failed[@]})); then

@@ -58,6 +58,7 @@ cargo run --quiet --locked -p warehouse -- fetch || exit 1
 stage "build" cargo build --locked --workspace --all-targets
 stage "Rust tests" cargo test --locked --workspace --no-fail-fast
 stage "Python tests" in_probe env PYTHONPATH=src SPANFLOW_TEST_KAFKA=start python -m pytest
+stage "Grafana's queries" python -m pytest grafana/tests
 
 finish
 trap - EXIT

@@ -1,0 +1,1 @@
+"""Spanflow's Grafana dashboards and alerts, as Python that ``generate.py`` turns into what Grafana reads."""
