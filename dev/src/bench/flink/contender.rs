@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Both run on two threads and write a checkpoint this often.
 pub(super) const PARALLELISM: u16 = 2;
-pub(super) const CHECKPOINT_SECONDS: u32 = 10;
+pub(super) const CHECKPOINT_SECONDS: u32 = 3;
 /// What the job is asked with: it never gets so far as to use the warehouse.
 const NO_WAREHOUSE: &str = "http://127.0.0.1:1";
 
@@ -93,6 +93,7 @@ impl Stage {
         let settings = [
             ("layers", "windows".to_owned()),
             ("workers", PARALLELISM.to_string()),
+            ("checkpoint_interval", format!("{CHECKPOINT_SECONDS}s")),
             ("windows_file", result.display().to_string()),
         ];
         let began = Instant::now();
