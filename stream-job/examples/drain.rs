@@ -2,13 +2,14 @@
 //! worker. No broker, no warehouse, so that two builds can be told apart.
 //!
 //! `cargo run --release --example drain -p stream-job -- RECORDING [LAYERS] [RECORDS] [EPOCHS]`, where an epoch is so many
-//! RECORDS of each partition, and a checkpoint is taken after so many EPOCHS, or none. Prints CPU time, the largest resident memory, and one hash for each table's blocks: equal hashes,
-//! equal rows.
+//! RECORDS of each partition, and a checkpoint is taken after so many EPOCHS, or none. Says every ten seconds what it holds.
+//! Prints CPU time, the largest resident memory, and one hash for each table's blocks: equal hashes, equal rows.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context;
 use stream_job::checkpoint::record::AckTime;
@@ -23,6 +24,7 @@ use stream_job::ops::metrics::Metrics;
 use stream_job::ops::settings::{Layers, SettingValue, Settings};
 use stream_job::sink::tables::EpochRow;
 use stream_job::sink::{block::Block, dead_letter::DeadLetter};
+use stream_job::source::wall_ms;
 
 /// Lands everything at once and keeps what tells one run from another.
 #[derive(Default)]
@@ -30,11 +32,16 @@ struct Nothing {
     landed: AtomicU64,
     spans: AtomicU64,
     tables: Mutex<BTreeMap<&'static str, (u64, u128)>>,
+    closed: Mutex<Vec<Epoch>>,
 }
 
 impl Output for Nothing {
     fn block(&self, block: Block) {
-        if let Ok(mut tables) = self.tables.lock() {
+        // Delays are of this run alone.
+        let is_same = block.table != "ads_freshness";
+        if let Ok(mut tables) = self.tables.lock()
+            && is_same
+        {
             let (rows, hash) = tables.entry(block.table).or_default();
             *rows += block.rows;
             *hash ^= block.hash;
@@ -47,6 +54,9 @@ impl Output for Nothing {
     fn raw_closed(&self, _epoch: Epoch) {}
     fn closed(&self, epoch: Epoch, _ends_run: bool) {
         self.landed.store(epoch, SeqCst);
+        if let Ok(mut closed) = self.closed.lock() {
+            closed.push(epoch);
+        }
     }
     fn landed(&self) -> Epoch {
         self.landed.load(SeqCst)
@@ -54,7 +64,12 @@ impl Output for Nothing {
     fn landed_whole(&self) -> Epoch {
         self.landed()
     }
-    fn take_acks(&self, _into: &mut Vec<AckTime>) {}
+    fn take_acks(&self, into: &mut Vec<AckTime>) {
+        if let Ok(mut closed) = self.closed.lock() {
+            let acked_ms = wall_ms();
+            into.extend(closed.drain(..).map(|epoch| AckTime { epoch, acked_ms }));
+        }
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -83,6 +98,7 @@ fn main() -> anyhow::Result<()> {
     ));
     let given = output.clone();
     let metrics = Arc::new(Metrics::default());
+    watch(metrics.clone());
     let store = Store::open(&format!("{}/checkpoints", log.display()))?;
     run_recording(
         Arc::new(settings),
@@ -118,6 +134,34 @@ fn main() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says every ten seconds what is resident and how many keys are held.
+fn watch(metrics: Arc<Metrics>) {
+    const EVERY: Duration = Duration::from_secs(10);
+    // It ends with the process.
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(EVERY);
+            let text = metrics.render();
+            let keys = text.lines().filter_map(|line| {
+                line.strip_prefix("spanflow_state_keys{state=\"")?
+                    .split_once("\"} ")
+            });
+            let keys: Vec<_> = keys
+                .map(|(state, count)| format!("{count} {state}"))
+                .collect();
+            eprintln!("{} MiB resident; {}", resident_kib() >> 10, keys.join(", "));
+        }
+    });
+}
+
+/// Resident memory of this process, KiB; 0 where the system does not tell.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kib.unwrap_or(0)
 }
 
 /// CPU seconds and the largest resident memory in KiB of this process.

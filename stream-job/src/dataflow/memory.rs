@@ -17,6 +17,7 @@ use crate::sink::block::Block;
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::EpochRow;
 use crate::sink::tables::dws_step::StepRow;
+use crate::source::wall_ms;
 
 /// The last revision of every one-minute window, by start and key.
 type Minutes = BTreeMap<(u32, StepKey), StepRow>;
@@ -27,6 +28,8 @@ pub(super) struct Discard {
     landed: AtomicU64,
     pub(super) records: AtomicU64,
     pub(super) spans: AtomicU64,
+    /// Epochs whose acknowledgement no record tells of yet: what waits for it is kept until then.
+    closed: Mutex<Vec<Epoch>>,
     /// `None` keeps none.
     minutes: Option<Mutex<Minutes>>,
 }
@@ -89,6 +92,8 @@ impl Output for Discard {
 
     fn closed(&self, epoch: Epoch, _ends_run: bool) {
         self.landed.store(epoch, Ordering::Relaxed);
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.push(epoch);
     }
 
     fn landed(&self) -> Epoch {
@@ -99,13 +104,29 @@ impl Output for Discard {
         self.landed()
     }
 
-    fn take_acks(&self, _into: &mut Vec<AckTime>) {}
+    fn take_acks(&self, into: &mut Vec<AckTime>) {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let acked_ms = wall_ms();
+        into.extend(closed.drain(..).map(|epoch| AckTime { epoch, acked_ms }));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_has_closed_is_acknowledged_once() {
+        let output = Discard::starting_at(7, false);
+        output.closed(7, false);
+        output.closed(8, true);
+        let mut acks = Vec::new();
+        output.take_acks(&mut acks);
+        output.take_acks(&mut acks);
+        let epochs: Vec<_> = acks.iter().map(|ack| ack.epoch).collect();
+        assert_eq!(epochs, [7, 8]);
+    }
 
     fn row(window_start: u32, agent: &str, count: u64) -> StepRow {
         StepRow {
