@@ -12,6 +12,7 @@ from boards.parts import (
     field_options,
     fixed,
     heatmap,
+    node_graph,
     rows,
     series,
     table,
@@ -27,6 +28,8 @@ STEP_TYPES = [
 # Upper bounds of the heat map's rows, in seconds: 1, 2, 5 of each decade from a millisecond to 1,000 s.
 BOUNDS = [digit * 10**power for power in range(-3, 3) for digit in (1, 2, 5)] + [1000]
 RATE = thresholds((None, "green"), (0.05, "orange"), (0.2, "red"))
+# Transitions between steps. Each is counted in the minute in which its later step ended.
+EDGES = f"(SELECT * FROM dws_edge_1m_latest WHERE $__timeFilter(window_start) AND {AGENT})"
 BEHIND = "Of the tables of the job's own top lists: the first of each minute and agent"
 
 
@@ -41,7 +44,7 @@ def dashboard() -> Dashboard:
             key_variable("tool", "Tool", "tool_name"),
             key_variable("model", "Model", "model"),
         ],
-        [_latency(), _by_key(), _errors(), _extremes()],
+        [_latency(), _by_key(), _errors(), _flow(), _extremes()],
         [anomaly_marks()],
     )
 
@@ -204,6 +207,59 @@ def _top(title: str, source: str, order: str, unit: str) -> Panel:
         field_options(order.split(" AS ")[-1], unit=unit),
         field_options("trace", links=[to_trace("session", "trace")]),
         description=BEHIND,
+    )
+
+
+def _flow() -> Row:
+    return Row(
+        "Flow",
+        14,
+        [
+            node_graph(
+                "Flow of the agents",
+                24,
+                f"""
+                SELECT
+                    step AS id,
+                    id AS title,
+                    sum(arrivals) AS mainstat,
+                    sum(took_us) / mainstat AS secondarystat,
+                    sum(failed) / mainstat AS arc__errors,
+                    1 - arc__errors AS arc__success,
+                    sum(failed) AS detail__errors
+                FROM
+                (
+                    SELECT `to` AS step, count AS arrivals, duration_sum_us AS took_us, errors AS failed FROM {EDGES}
+                    UNION ALL
+                    SELECT `from`, count, 0, 0 FROM {EDGES} WHERE `from` = 'start'
+                )
+                GROUP BY step
+                ORDER BY mainstat DESC
+                LIMIT 200
+                """,
+                f"""
+                SELECT
+                    `from` AS source,
+                    `to` AS target,
+                    concat(source, ' → ', target) AS id,
+                    sum(count) AS mainstat,
+                    sum(gap_sum_us) / mainstat AS secondarystat,
+                    sum(errors) AS detail__errors,
+                    sum(derived) AS detail__derived,
+                    1 + 4 * mainstat / max(mainstat) OVER () AS thickness,
+                    if(detail__errors > 0, 'red', '') AS color
+                FROM {EDGES}
+                GROUP BY source, target
+                ORDER BY mainstat DESC
+                LIMIT 500
+                """,
+                ("short", "µs"),
+                ("short", "µs"),
+                {"arc__success": "green", "arc__errors": "red"},
+                "Every way that the chosen agents went. A node shows how often a step was reached, how long it took on average, and "
+                "the share of errors; an edge how often one step followed the other, and the time between them.",
+            )
+        ],
     )
 
 
