@@ -9,6 +9,7 @@ mod hostile;
 mod landed;
 mod live;
 mod outages;
+mod probe;
 mod restart;
 mod source;
 mod stage;

@@ -90,6 +90,11 @@ impl Stage {
         self.stop_job();
     }
 
+    /// A place for a test's own files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Ends the job with SIGTERM; it must end by itself, with success.
     pub(crate) fn stop_job(&mut self) {
         let job = &mut self.system.job;
