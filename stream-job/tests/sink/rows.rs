@@ -265,7 +265,23 @@ pub(crate) fn aggregate_blocks() -> Vec<Block> {
         rev: EPOCH,
         ..Default::default()
     });
-    let others: [Box<dyn Table>; 7] = [
+    let mut edges = dws_edge::edges();
+    edges.push(dws_edge::EdgeRow {
+        agent: "planner".into(),
+        window_start: 4_000_000_080,
+        window_end: 4_000_000_140,
+        from: "think".into(),
+        to: "act:search".into(),
+        count: 3,
+        derived: 1,
+        errors: 2,
+        gap_sum_us: u64::MAX,
+        duration_sum_us: 7,
+        is_final: true,
+        rev: EPOCH,
+        ..Default::default()
+    });
+    let others: [Box<dyn Table>; 8] = [
         Box::new(traces),
         Box::new(sessions),
         Box::new(flags),
@@ -273,6 +289,7 @@ pub(crate) fn aggregate_blocks() -> Vec<Block> {
         Box::new(dear),
         Box::new(errors),
         Box::new(freshness),
+        Box::new(edges),
     ];
     tables.extend(others);
     tables
