@@ -31,7 +31,7 @@ struct Node {
 
 impl Node {
     fn of(span: &CleanSpan<'_>) -> Self {
-        let is_step = is_step(span.step_type);
+        let is_step = span.step_type.is_step();
         let gives = matches!(span.step_type, StepType::Think | StepType::Act);
         Node {
             span_id: u64::from_be_bytes(span.span_id),
@@ -43,14 +43,6 @@ impl Node {
             has_output: gives && !span.output.is_empty(),
         }
     }
-}
-
-/// Whether it is a step on a trace's way.
-fn is_step(step_type: StepType) -> bool {
-    matches!(
-        step_type,
-        StepType::Think | StepType::Act | StepType::Observe | StepType::Response
-    )
 }
 
 /// A value named by a span; the one of the earliest span counts, whatever order they come in.

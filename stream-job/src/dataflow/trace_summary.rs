@@ -98,10 +98,7 @@ impl Totals {
         let is = |step: StepType| u64::from(span.step_type == step);
         self.llm_calls += is(StepType::Think);
         self.tool_calls += is(StepType::Act);
-        self.steps += is(StepType::Think)
-            + is(StepType::Act)
-            + is(StepType::Observe)
-            + is(StepType::Response);
+        self.steps += u64::from(span.step_type.is_step());
         self.errors += u64::from(span.status == Status::Error);
         if span.step_type == StepType::Think {
             self.input_tokens = self.input_tokens.saturating_add(span.input_tokens);

@@ -53,6 +53,15 @@ impl StepType {
         StepType::Other,
     ];
 
+    /// Whether it is a step on the way of a trace: think, act, observe or response.
+    #[must_use]
+    pub fn is_step(self) -> bool {
+        matches!(
+            self,
+            StepType::Think | StepType::Act | StepType::Observe | StepType::Response
+        )
+    }
+
     /// The name in the tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {

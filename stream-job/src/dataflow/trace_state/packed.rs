@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Named, Node, TraceState, is_step};
+use super::{Named, Node, TraceState};
 use crate::dataflow::packing::{Packer, Unpacker};
 use crate::dataflow::trace_summary::{Root, ToolCall, Totals};
 use crate::span::clean::StepType;
@@ -89,7 +89,7 @@ impl TraceState {
                 out.raw(node.parent.to_le_bytes());
                 last_parent = node.parent;
             }
-            if is_step(node.step_type) {
+            if node.step_type.is_step() {
                 out.signed(node.start_us.wrapping_sub(self.first_us));
                 out.signed(node.end_us.wrapping_sub(node.start_us));
             }
@@ -118,7 +118,7 @@ impl TraceState {
                     last_parent
                 }
             };
-            let (start_us, end_us) = if is_step(step_type) {
+            let (start_us, end_us) = if step_type.is_step() {
                 let start_us = self.first_us.wrapping_add(from.signed());
                 (start_us, start_us.wrapping_add(from.signed()))
             } else {

@@ -43,11 +43,7 @@ pub(crate) fn read(name: &str, kind: i32) -> Option<NameHint<'_>> {
 /// `think`, `act`, `observe`, `response`. The other types' names are too common to say anything.
 fn step_type_alone(name: &str) -> Option<NameHint<'_>> {
     let step_type = step_type_named(name)?;
-    matches!(
-        step_type,
-        StepType::Think | StepType::Act | StepType::Observe | StepType::Response
-    )
-    .then_some(NameHint {
+    step_type.is_step().then_some(NameHint {
         step_type,
         word: name,
         subject: "",
