@@ -141,6 +141,19 @@ fn the_recordings_hold_every_case() {
             == Cell::from("loop"))
             > 3
     );
+    let outcomes = ["points_landed", "points_duplicate", "points_rejected"];
+    for outcome in outcomes {
+        assert!(
+            count("ods_record", outcome, |cell| *cell > Cell::Number(0)) > 5,
+            "{outcome}"
+        );
+    }
+    assert!(count("dwd_metric_point", "late", |cell| *cell == Cell::Number(1)) > 5);
+    assert!(
+        count("dws_resource_1m", "cpu_time_us", |cell| *cell
+            > Cell::Number(0))
+            > 50
+    );
     assert!(
         run.every_row("dws_step_1m")
             .any(|row| row["final"] == Cell::Number(0))

@@ -21,7 +21,9 @@ use super::fatal::Fatal;
 use super::freshness::{EpochCounts, Freshness};
 use super::keeper::Keeper;
 use super::output::Output;
+use super::points::PointCounts;
 use super::replays;
+use super::resource::{ResourcePartial, Resources};
 use super::rules::Rules;
 use super::scan::{self, Scanned};
 use super::session::{SessionChange, SessionOut, Sessions, group_of_session};
@@ -74,12 +76,17 @@ impl RawSink for ToOutput {
         self.0.output.dead_letter(epoch, letter);
     }
 
-    fn counts(&self, counts: &EpochCounts) {
+    fn counts(&self, counts: &EpochCounts, points: PointCounts) {
         let metrics = &self.0.metrics;
         metrics.spans_in.add(counts.spans);
         metrics.spans_duplicate.add(counts.duplicate);
         metrics.spans_rejected.add(counts.rejected);
         metrics.spans_late.add(counts.late);
+        let all = points.landed + points.duplicate + points.rejected;
+        metrics.points_in.add(all);
+        metrics.points_duplicate.add(points.duplicate);
+        metrics.points_rejected.add(points.rejected);
+        metrics.points_late.add(points.late);
     }
 }
 
@@ -127,6 +134,7 @@ pub(super) fn build(
         rows.push(steps);
         if rules.layers == Layers::All {
             rows.extend(traces(admitted.traces, &epochs, shared, keeper));
+            rows.push(resources(admitted.resources, &epochs, shared, keeper));
             let ranks =
                 (admitted.top).top_n(&epochs, keeper, rules.top_n, rules.allowed_lateness_us);
             rows.push(ranks.per_epoch(
@@ -365,6 +373,32 @@ fn edges<'scope>(
         updates
             .into_iter()
             .map(|update| collect::edge_row(update, record.epoch))
+            .collect()
+    })
+}
+
+/// What the processes of agents take, by minute.
+fn resources<'scope>(
+    partials: StreamVec<'scope, Epoch, ResourcePartial>,
+    epochs: &EpochTable,
+    shared: &Shared,
+    keeper: &Keeper,
+) -> StreamVec<'scope, Epoch, Row> {
+    let rules = &shared.rules;
+    let mut resources = Resources::new(rules.allowed_lateness_us, rules.sessions.ttl_us);
+    keeper.restore(&mut resources);
+    let keeper = keeper.clone();
+    let tell = state_gauge(shared, "processes");
+    let workers = partials.scope().peers();
+    let by_process =
+        Exchange::new(move |partial: &ResourcePartial| owner(partial.group(), workers) as u64);
+    partials.per_epoch(by_process, "resources", epochs, move |record, partials| {
+        let updates = resources.apply(record, partials);
+        keeper.save(record, &mut resources);
+        tell(resources.len());
+        updates
+            .into_iter()
+            .map(|update| collect::resource_row(update, record.epoch))
             .collect()
     })
 }

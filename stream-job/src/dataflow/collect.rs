@@ -8,6 +8,7 @@ use super::anomaly::Flag;
 use super::edge::EdgeUpdate;
 use super::epochs::Epoch;
 use super::freshness::FreshnessRow as Minute;
+use super::resource::ResourceUpdate;
 use super::session::SessionSummary;
 use super::top_n::{TopChange, TopItem, TopList};
 use super::trace::TraceUpdate;
@@ -18,6 +19,7 @@ use crate::sink::tables::ads_anomaly::{self, AnomalyRow, Real};
 use crate::sink::tables::ads_freshness::{self, FreshnessRow};
 use crate::sink::tables::ads_top::{self, TopErrorRow, TopSpanRow};
 use crate::sink::tables::dws_edge::{self, EdgeRow};
+use crate::sink::tables::dws_resource::{self, ResourceRow};
 use crate::sink::tables::dws_session::{self, SessionRow};
 use crate::sink::tables::dws_step::{self, StepRow};
 use crate::sink::tables::dws_trace::{self, TraceRow};
@@ -47,10 +49,12 @@ pub enum Row {
     Freshness(Box<FreshnessRow>),
     /// `dws_edge_1m`.
     Edge(Box<EdgeRow>),
+    /// `dws_resource_1m`.
+    Resource(Box<ResourceRow>),
 }
 
 /// The tables, by [`Row::table`].
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 12] = [
     "dws_step_1m",
     "dws_step_5m",
     "dws_step_1h",
@@ -62,6 +66,7 @@ pub const TABLES: [&str; 11] = [
     "ads_top_error",
     "ads_freshness",
     "dws_edge_1m",
+    "dws_resource_1m",
 ];
 
 impl Row {
@@ -80,6 +85,7 @@ impl Row {
             Row::Error(_) => 8,
             Row::Freshness(_) => 9,
             Row::Edge(_) => 10,
+            Row::Resource(_) => 11,
         }
     }
 }
@@ -378,6 +384,25 @@ pub fn freshness_row(minute: Minute, rev: Epoch) -> Row {
     }))
 }
 
+/// The row of a minute of a process.
+#[must_use]
+pub fn resource_row(update: ResourceUpdate, rev: Epoch) -> Row {
+    Row::Resource(Box::new(ResourceRow {
+        agent: update.process.agent,
+        instance: update.process.instance,
+        window_start: seconds(update.minute_s),
+        window_end: seconds(update.minute_s + MINUTE_S),
+        samples: update.samples,
+        cpu_time_us: update.cpu_time_us,
+        memory_sum_bytes: update.memory_sum_bytes,
+        memory_max_bytes: update.memory_max_bytes,
+        threads_max: update.threads_max,
+        is_final: update.is_final,
+        rev,
+        is_deleted: false,
+    }))
+}
+
 /// The tables that one worker owns.
 pub struct Collected {
     steps: [RowTable<StepRow>; 3],
@@ -389,6 +414,7 @@ pub struct Collected {
     errors: RowTable<TopErrorRow>,
     freshness: RowTable<FreshnessRow>,
     edges: RowTable<EdgeRow>,
+    resources: RowTable<ResourceRow>,
 }
 
 impl Default for Collected {
@@ -407,6 +433,7 @@ impl Default for Collected {
             errors: ads_top::errors(),
             freshness: ads_freshness::freshness(),
             edges: dws_edge::edges(),
+            resources: dws_resource::resources(),
         }
     }
 }
@@ -425,6 +452,7 @@ impl Collected {
                 Row::Error(row) => self.errors.push(*row),
                 Row::Freshness(row) => self.freshness.push(*row),
                 Row::Edge(row) => self.edges.push(*row),
+                Row::Resource(row) => self.resources.push(*row),
             }
         }
     }
@@ -432,7 +460,7 @@ impl Collected {
     /// Cuts the blocks of everything added.
     pub fn close(&mut self, epoch: Epoch) -> Vec<Block> {
         let [minute, five_minutes, hour] = &mut self.steps;
-        let tables: [&mut dyn Table; 11] = [
+        let tables: [&mut dyn Table; 12] = [
             minute,
             five_minutes,
             hour,
@@ -444,6 +472,7 @@ impl Collected {
             &mut self.errors,
             &mut self.freshness,
             &mut self.edges,
+            &mut self.resources,
         ];
         tables
             .into_iter()

@@ -11,6 +11,7 @@ use super::dedup::Dedup;
 use super::edge::Edges;
 use super::freshness::Freshness;
 use super::replays::Replays;
+use super::resource::Resources;
 use super::session::Sessions;
 use super::top_n::LocalTop;
 use super::trace::Traces;
@@ -55,6 +56,7 @@ fn known_operators() -> BTreeMap<&'static str, &'static [u16]> {
         known::<Traces>(),
         known::<Sessions>(),
         known::<Edges>(),
+        known::<Resources>(),
         known::<LocalTop>(),
         known::<Freshness>(),
     ]

@@ -98,6 +98,7 @@ impl Rules {
 /// How records are decoded.
 pub(crate) fn decode_options(settings: &Settings) -> DecodeOptions {
     DecodeOptions {
+        metrics_topic: TopicFilter::of(&settings.metrics_topic),
         documents_topic: TopicFilter::of(&settings.documents_topic),
         document: DocumentOptions {
             agent: settings.document_agent.clone(),

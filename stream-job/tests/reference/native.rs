@@ -75,6 +75,13 @@ impl<'b> Input<'b> {
                 let lists = counts.iter().map(|&n| all.by_ref().take(n).collect());
                 lists.map(Cell::List).collect()
             }
+            "Array(UInt64)" | "Array(Float64)" => {
+                let counts = self.counts(rows);
+                let element = type_name.trim_start_matches("Array(").trim_end_matches(')');
+                let mut all = self.numbers(element, counts.iter().sum()).into_iter();
+                let lists = counts.iter().map(|&n| all.by_ref().take(n).collect());
+                lists.map(Cell::List).collect()
+            }
             "Array(Tuple(name String, value String))" => {
                 let counts = self.counts(rows);
                 let all = counts.iter().sum();

@@ -189,6 +189,34 @@ async fn every_table_lands_with_the_values_pushed() {
             &json!(true)
         )
     );
+    let row = select_one(&target, "SELECT * FROM dws_resource_1m_latest").await;
+    assert_eq!(
+        (&row["instance"], &row["cpu_time_us"], &row["threads_max"]),
+        (&json!("i-1"), &json!(u64::MAX), &json!(u32::MAX))
+    );
+    let row = select_one(&target, "SELECT * FROM dwd_metric_point").await;
+    assert_eq!(
+        (
+            &row["time"],
+            &row["value"],
+            &row["bounds"],
+            &row["bucket_counts"]
+        ),
+        (
+            &json!("2096-10-02 07:07:40.000001"),
+            &json!(9.5),
+            &json!([0.5, f64::MAX]),
+            &json!([1, 2, u64::MAX])
+        )
+    );
+    assert_eq!(
+        (
+            &row["attributes"]["op"],
+            &row["quantile_values"],
+            &row["late"]
+        ),
+        (&json!("chat"), &json!([0.25]), &json!(true))
+    );
     let row = select_one(&target, "SELECT * FROM ads_top_error").await;
     assert_eq!((&row["rank"], &row["count"]), (&json!(300), &json!(7)));
     let row = select_one(&target, "SELECT * FROM ops_epoch").await;

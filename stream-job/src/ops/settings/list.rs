@@ -24,10 +24,13 @@ declare_settings! {
         /// Folder of a recording to read instead of Kafka; empty reads Kafka.
         recording: String = "", PLAIN;
         /// Topic with OTLP spans, protobuf or JSON. With `^` at its beginning, a regular expression: every topic that it
-        /// matches, also those made later, but for those that the job writes, `otlp_metrics` and `agent.rules`.
+        /// matches, also those made later, but for those that the job writes, those with metrics and `agent.rules`.
         spans_topic: String = "otlp_spans", SHAPING;
         /// Topic with session documents, or a regular expression as in `spans_topic`.
         documents_topic: String = "agent.conversations", SHAPING;
+        /// Topic with OTLP metrics, protobuf, or a regular expression as in `spans_topic`; empty reads no metrics. They do
+        /// not move the watermark. Not read where `layers` is `windows`.
+        metrics_topic: String = "otlp_metrics", SHAPING;
         /// Topic that gets every rejected value as it came.
         dead_letter_topic: String = "agent.deadletter", PLAIN;
         /// Topic that gets what the job flags.

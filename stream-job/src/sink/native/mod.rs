@@ -13,7 +13,7 @@ mod map;
 mod shared_strings;
 mod strings;
 
-pub use array::{StringArray, StringPairs};
+pub use array::{ArrayElement, NumberArray, StringArray, StringPairs};
 pub use fixed::{Element, Fixed, Micros, Millis, Seconds};
 pub use low_cardinality::LowCardinality;
 pub use map::{BucketMap, LabelMap};
