@@ -12,6 +12,7 @@ use super::session::SessionSummary;
 use super::top_n::{TopChange, TopItem, TopList};
 use super::trace::TraceUpdate;
 use super::trace_summary::{SessionKey, longest_run};
+use super::user_day::UserDayUpdate;
 use super::window::{FiredWindow, MINUTE_S, StepKey, WindowKind};
 use crate::sink::block::{Block, cut};
 use crate::sink::tables::ads_anomaly::{self, AnomalyRow, Real};
@@ -21,6 +22,7 @@ use crate::sink::tables::dws_edge::{self, EdgeRow};
 use crate::sink::tables::dws_session::{self, SessionRow};
 use crate::sink::tables::dws_step::{self, StepRow};
 use crate::sink::tables::dws_trace::{self, TraceRow};
+use crate::sink::tables::dws_user::{self, UserRow};
 use crate::sink::tables::{RowTable, Table};
 
 /// DWS and ADS tables have one sink shard.
@@ -47,10 +49,12 @@ pub enum Row {
     Freshness(Box<FreshnessRow>),
     /// `dws_edge_1m`.
     Edge(Box<EdgeRow>),
+    /// `dws_user_1d`.
+    User(Box<UserRow>),
 }
 
 /// The tables, by [`Row::table`].
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 12] = [
     "dws_step_1m",
     "dws_step_5m",
     "dws_step_1h",
@@ -62,6 +66,7 @@ pub const TABLES: [&str; 11] = [
     "ads_top_error",
     "ads_freshness",
     "dws_edge_1m",
+    "dws_user_1d",
 ];
 
 impl Row {
@@ -80,6 +85,7 @@ impl Row {
             Row::Error(_) => 8,
             Row::Freshness(_) => 9,
             Row::Edge(_) => 10,
+            Row::User(_) => 11,
         }
     }
 }
@@ -261,6 +267,39 @@ pub fn edge_row(update: EdgeUpdate, rev: Epoch) -> Row {
     }))
 }
 
+/// The row of a user's day.
+#[must_use]
+pub fn user_row(update: UserDayUpdate, rev: Epoch) -> Row {
+    let UserDayUpdate { key, segment, sums } = update;
+    let row = UserRow {
+        day: key.day,
+        namespace: key.namespace,
+        user_id: key.user_id,
+        segment,
+        rev,
+        is_deleted: sums.is_none(),
+        ..UserRow::default()
+    };
+    Row::User(Box::new(match sums {
+        None => row,
+        Some(sums) => UserRow {
+            sessions: sums.sessions,
+            traces: sums.traces,
+            turns: sums.turns,
+            steps: sums.totals.steps,
+            llm_calls: sums.totals.llm_calls,
+            tool_calls: sums.totals.tool_calls,
+            errors: sums.totals.errors,
+            input_tokens: sums.totals.input_tokens,
+            output_tokens: sums.totals.output_tokens,
+            cost_nanousd: sums.totals.cost_nanousd,
+            first_time: sums.first_us,
+            last_time: sums.last_us,
+            ..row
+        },
+    }))
+}
+
 /// The row of a flag.
 #[must_use]
 pub fn anomaly_row(flag: Flag, rev: Epoch) -> Row {
@@ -389,6 +428,7 @@ pub struct Collected {
     errors: RowTable<TopErrorRow>,
     freshness: RowTable<FreshnessRow>,
     edges: RowTable<EdgeRow>,
+    users: RowTable<UserRow>,
 }
 
 impl Default for Collected {
@@ -407,6 +447,7 @@ impl Default for Collected {
             errors: ads_top::errors(),
             freshness: ads_freshness::freshness(),
             edges: dws_edge::edges(),
+            users: dws_user::users(),
         }
     }
 }
@@ -425,6 +466,7 @@ impl Collected {
                 Row::Error(row) => self.errors.push(*row),
                 Row::Freshness(row) => self.freshness.push(*row),
                 Row::Edge(row) => self.edges.push(*row),
+                Row::User(row) => self.users.push(*row),
             }
         }
     }
@@ -432,7 +474,7 @@ impl Collected {
     /// Cuts the blocks of everything added.
     pub fn close(&mut self, epoch: Epoch) -> Vec<Block> {
         let [minute, five_minutes, hour] = &mut self.steps;
-        let tables: [&mut dyn Table; 11] = [
+        let tables: [&mut dyn Table; 12] = [
             minute,
             five_minutes,
             hour,
@@ -444,6 +486,7 @@ impl Collected {
             &mut self.errors,
             &mut self.freshness,
             &mut self.edges,
+            &mut self.users,
         ];
         tables
             .into_iter()

@@ -14,6 +14,7 @@ use super::replays::Replays;
 use super::session::Sessions;
 use super::top_n::LocalTop;
 use super::trace::Traces;
+use super::user_day::UserDays;
 use super::window::Windows;
 use crate::checkpoint::epoch_log::Replay;
 use crate::checkpoint::load::{self, LoadError};
@@ -55,6 +56,7 @@ fn known_operators() -> BTreeMap<&'static str, &'static [u16]> {
         known::<Traces>(),
         known::<Sessions>(),
         known::<Edges>(),
+        known::<UserDays>(),
         known::<LocalTop>(),
         known::<Freshness>(),
     ]

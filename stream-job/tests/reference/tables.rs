@@ -120,6 +120,7 @@ pub fn key_columns(table: &str) -> &'static [&'static str] {
         }
         "dws_trace" => &["trace_id", "segment"],
         "dws_session" => &["namespace", "session_id", "segment"],
+        "dws_user_1d" => &["day", "namespace", "user_id", "segment"],
         "dws_edge_1m" => &["agent", "window_start", "from", "to"],
         "ads_anomaly" => &["anomaly_id"],
         "ads_top_slow" | "ads_top_cost" | "ads_top_error" => &["window_start", "agent", "rank"],

@@ -189,6 +189,15 @@ async fn every_table_lands_with_the_values_pushed() {
             &json!(true)
         )
     );
+    let row = select_one(&target, "SELECT * FROM dws_user_1d_latest").await;
+    assert_eq!(
+        (&row["day"], &row["user_id"], &row["sessions"]),
+        (&json!("2096-10-02"), &json!("用户"), &json!(2))
+    );
+    assert_eq!(
+        (&row["cost_nanousd"], &row["last_time"]),
+        (&json!(u64::MAX), &json!("2096-10-02 07:06:41.000001"))
+    );
     let row = select_one(&target, "SELECT * FROM ads_top_error").await;
     assert_eq!((&row["rank"], &row["count"]), (&json!(300), &json!(7)));
     let row = select_one(&target, "SELECT * FROM ops_epoch").await;

@@ -281,7 +281,19 @@ pub(crate) fn aggregate_blocks() -> Vec<Block> {
         rev: EPOCH,
         ..Default::default()
     });
-    let others: [Box<dyn Table>; 8] = [
+    let mut users = dws_user::users();
+    users.push(dws_user::UserRow {
+        day: 46_296,
+        namespace: "shop".into(),
+        user_id: "用户".into(),
+        segment: EPOCH,
+        sessions: 2,
+        cost_nanousd: u64::MAX,
+        last_time: 4_000_000_001_000_001,
+        rev: EPOCH,
+        ..Default::default()
+    });
+    let others: [Box<dyn Table>; 9] = [
         Box::new(traces),
         Box::new(sessions),
         Box::new(flags),
@@ -290,6 +302,7 @@ pub(crate) fn aggregate_blocks() -> Vec<Block> {
         Box::new(errors),
         Box::new(freshness),
         Box::new(edges),
+        Box::new(users),
     ];
     tables.extend(others);
     tables

@@ -82,6 +82,17 @@ pub(crate) fn migrate_for_ever(url: &str, database: &str) -> Target {
     migrate_with(url, database, &["--ttl", "ods=0,dwd=0,dws=0,ads=0"])
 }
 
+/// As [`migrate_for_ever`], with the days of a time zone.
+#[allow(dead_code)]
+pub(crate) fn migrate_in_zone(url: &str, database: &str, zone: &str) -> Target {
+    let ttl = ["--ttl", "ods=0,dwd=0,dws=0,ads=0"];
+    migrate_with(
+        url,
+        database,
+        &[&ttl[..], &["--business-time-zone", zone]].concat(),
+    )
+}
+
 fn migrate_with(url: &str, database: &str, flags: &[&str]) -> Target {
     let status = Command::new(&*BINARY)
         .args(["migrate", "--url", url, "--database", database])

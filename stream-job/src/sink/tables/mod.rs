@@ -22,6 +22,7 @@ pub mod dws_edge;
 pub mod dws_session;
 pub mod dws_step;
 pub mod dws_trace;
+pub mod dws_user;
 pub mod ods_dead_letter;
 pub mod ods_record;
 pub mod ops_epoch;
@@ -57,6 +58,7 @@ pub fn every_table() -> Vec<Box<dyn Table>> {
         Box::new(ads_top::errors()),
         Box::new(ads_freshness::freshness()),
         Box::new(dws_edge::edges()),
+        Box::new(dws_user::users()),
         Box::new(OpsEpoch::default()),
     ]
 }
