@@ -242,6 +242,8 @@ fn traces_that_the_state_never_heard_of_change_leave_and_end_without_harm() {
         step(3, "ann", "s", 100, 110),
     ];
     assert_eq!(both.changes(&told, &untold).len(), 3);
+    let without = Restored::new(told);
+    assert_eq!(without.feed(&mut both.users, 0, 1).unwrap(), 0);
     assert_eq!(
         both.apply(2, 0, &[further(1, 2, 101, 120)]),
         ["0 ann @2 1/1/2 100-120"],
