@@ -16,7 +16,7 @@ const RUNNING: ReconcileOptions = ReconcileOptions {
 };
 
 /// The tables that hold what is planted.
-const PLANTED: [&str; 9] = [
+const PLANTED: [&str; 11] = [
     "ops_epoch",
     "ods_record",
     "ods_dead_letter",
@@ -26,6 +26,8 @@ const PLANTED: [&str; 9] = [
     "dws_step_1h",
     "dwd_metric_point",
     "dws_resource_1m",
+    "dws_trace",
+    "dws_user_1d",
 ];
 
 fn at(server: &Server, database: &str) -> ClientOptions {
@@ -92,6 +94,15 @@ fn plant(server: &Server, database: &str) {
         step("dws_step_1m", "toStartOfMinute(end_time)", 60),
         step("dws_step_5m", "toStartOfMinute(end_time) - 60 * arrayJoin(range(5))", 300),
         step("dws_step_1h", "toStartOfHour(end_time)", 3600),
+        // Some have no user, one has two segments, and one was told of twice.
+        "INSERT INTO dws_trace (trace_id, segment, namespace, user_id, last_time, turns, errors, input_tokens, cost_nanousd, rev)
+         SELECT 't' || toString(number), if(number = 8, 2, 1), 'shop', if(number % 4 = 0, '', 'u' || toString(number % 3)),
+             now64(6) - number * 10000, 1, number % 2, 5, 1000, 100 + number % 2
+         FROM (SELECT number FROM numbers(20) UNION ALL SELECT 7 UNION ALL SELECT 8)".to_owned(),
+        "INSERT INTO dws_user_1d (day, namespace, user_id, segment, traces, turns, errors, input_tokens, cost_nanousd, rev)
+         SELECT toDate(last_time, 'UTC') AS d, namespace, user_id, segment, count(), sum(turns), sum(errors), sum(input_tokens),
+             sum(cost_nanousd), 101
+         FROM dws_trace FINAL WHERE user_id != '' GROUP BY d, namespace, user_id, segment".to_owned(),
     ];
     for plant in plants {
         run(server, database, &plant);
@@ -130,7 +141,7 @@ async fn what_agrees_is_said_to_agree_and_an_empty_warehouse_is_not() {
     assert!(result.agrees() && result.left_out.is_empty(), "{result:#?}");
     assert_eq!(
         (result.last_epoch, result.checks.len()),
-        (101, 15 + 1 + 3 * 7 + 2)
+        (101, 15 + 1 + 3 * 7 + 2 + 5)
     );
     // No check compares nothing with nothing, but for tokens out, which were not planted.
     let empty: Vec<_> = result
@@ -165,7 +176,7 @@ async fn what_agrees_is_said_to_agree_and_an_empty_warehouse_is_not() {
 #[tokio::test]
 async fn every_check_finds_what_it_is_there_for() {
     let server = Server::start(&[]);
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 15] = [
         (
             "ALTER TABLE ods_record DELETE WHERE partition = 1 SETTINGS mutations_sync = 2",
             &[
@@ -243,6 +254,26 @@ async fn every_check_finds_what_it_is_there_for() {
         (
             "INSERT INTO dws_step_5m SELECT * REPLACE (input_tokens + 1 AS input_tokens, 101 + 1 AS rev) FROM dws_step_5m WHERE step_type = 'think' AND agent = 'a1' ORDER BY window_start LIMIT 1",
             &["input tokens of dwd_span = dws_step_5m_latest (1)"],
+        ),
+        // A trace that is its user's no more, and was not taken back.
+        (
+            "INSERT INTO dws_trace SELECT * REPLACE ('' AS user_id, 102 AS rev) FROM dws_trace FINAL WHERE trace_id = 't6'",
+            &[
+                "traces of dws_trace by user and day = dws_user_1d (1)",
+                "turns of dws_trace by user and day = dws_user_1d (1)",
+                "tokens of dws_trace by user and day = dws_user_1d (5)",
+                "cost of dws_trace by user and day = dws_user_1d (1000)",
+            ],
+        ),
+        // One on the wrong day: the sums agree, the days do not.
+        (
+            "INSERT INTO dws_trace SELECT * REPLACE (last_time - toIntervalDay(9) AS last_time, 102 AS rev) FROM dws_trace FINAL WHERE trace_id = 't6'",
+            &[
+                "traces of dws_trace by user and day = dws_user_1d (2)",
+                "turns of dws_trace by user and day = dws_user_1d (2)",
+                "tokens of dws_trace by user and day = dws_user_1d (10)",
+                "cost of dws_trace by user and day = dws_user_1d (2000)",
+            ],
         ),
     ];
     migrate(&at(&server, "case"), &MigrateOptions::default())

@@ -13,6 +13,7 @@ use super::session::SessionSummary;
 use super::top_n::{TopChange, TopItem, TopList};
 use super::trace::TraceUpdate;
 use super::trace_summary::{SessionKey, longest_run};
+use super::user_day::UserDayUpdate;
 use super::window::{FiredWindow, MINUTE_S, StepKey, WindowKind};
 use crate::sink::block::{Block, cut};
 use crate::sink::tables::ads_anomaly::{self, AnomalyRow, Real};
@@ -23,6 +24,7 @@ use crate::sink::tables::dws_resource::{self, ResourceRow};
 use crate::sink::tables::dws_session::{self, SessionRow};
 use crate::sink::tables::dws_step::{self, StepRow};
 use crate::sink::tables::dws_trace::{self, TraceRow};
+use crate::sink::tables::dws_user::{self, UserRow};
 use crate::sink::tables::{RowTable, Table};
 
 /// DWS and ADS tables have one sink shard.
@@ -51,10 +53,12 @@ pub enum Row {
     Edge(Box<EdgeRow>),
     /// `dws_resource_1m`.
     Resource(Box<ResourceRow>),
+    /// `dws_user_1d`.
+    User(Box<UserRow>),
 }
 
 /// The tables, by [`Row::table`].
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 13] = [
     "dws_step_1m",
     "dws_step_5m",
     "dws_step_1h",
@@ -67,6 +71,7 @@ pub const TABLES: [&str; 12] = [
     "ads_freshness",
     "dws_edge_1m",
     "dws_resource_1m",
+    "dws_user_1d",
 ];
 
 impl Row {
@@ -86,6 +91,7 @@ impl Row {
             Row::Freshness(_) => 9,
             Row::Edge(_) => 10,
             Row::Resource(_) => 11,
+            Row::User(_) => 12,
         }
     }
 }
@@ -267,6 +273,39 @@ pub fn edge_row(update: EdgeUpdate, rev: Epoch) -> Row {
     }))
 }
 
+/// The row of a user's day.
+#[must_use]
+pub fn user_row(update: UserDayUpdate, rev: Epoch) -> Row {
+    let UserDayUpdate { key, segment, sums } = update;
+    let row = UserRow {
+        day: key.day,
+        namespace: key.namespace,
+        user_id: key.user_id,
+        segment,
+        rev,
+        is_deleted: sums.is_none(),
+        ..UserRow::default()
+    };
+    Row::User(Box::new(match sums {
+        None => row,
+        Some(sums) => UserRow {
+            sessions: sums.sessions,
+            traces: sums.traces,
+            turns: sums.turns,
+            steps: sums.totals.steps,
+            llm_calls: sums.totals.llm_calls,
+            tool_calls: sums.totals.tool_calls,
+            errors: sums.totals.errors,
+            input_tokens: sums.totals.input_tokens,
+            output_tokens: sums.totals.output_tokens,
+            cost_nanousd: sums.totals.cost_nanousd,
+            first_time: sums.first_us,
+            last_time: sums.last_us,
+            ..row
+        },
+    }))
+}
+
 /// The row of a flag.
 #[must_use]
 pub fn anomaly_row(flag: Flag, rev: Epoch) -> Row {
@@ -415,6 +454,7 @@ pub struct Collected {
     freshness: RowTable<FreshnessRow>,
     edges: RowTable<EdgeRow>,
     resources: RowTable<ResourceRow>,
+    users: RowTable<UserRow>,
 }
 
 impl Default for Collected {
@@ -434,6 +474,7 @@ impl Default for Collected {
             freshness: ads_freshness::freshness(),
             edges: dws_edge::edges(),
             resources: dws_resource::resources(),
+            users: dws_user::users(),
         }
     }
 }
@@ -453,6 +494,7 @@ impl Collected {
                 Row::Freshness(row) => self.freshness.push(*row),
                 Row::Edge(row) => self.edges.push(*row),
                 Row::Resource(row) => self.resources.push(*row),
+                Row::User(row) => self.users.push(*row),
             }
         }
     }
@@ -460,7 +502,7 @@ impl Collected {
     /// Cuts the blocks of everything added.
     pub fn close(&mut self, epoch: Epoch) -> Vec<Block> {
         let [minute, five_minutes, hour] = &mut self.steps;
-        let tables: [&mut dyn Table; 12] = [
+        let tables: [&mut dyn Table; 13] = [
             minute,
             five_minutes,
             hour,
@@ -473,6 +515,7 @@ impl Collected {
             &mut self.freshness,
             &mut self.edges,
             &mut self.resources,
+            &mut self.users,
         ];
         tables
             .into_iter()

@@ -15,6 +15,7 @@ use super::resource::Resources;
 use super::session::Sessions;
 use super::top_n::LocalTop;
 use super::trace::Traces;
+use super::user_day::UserDays;
 use super::window::Windows;
 use crate::checkpoint::epoch_log::Replay;
 use crate::checkpoint::load::{self, LoadError};
@@ -57,6 +58,7 @@ fn known_operators() -> BTreeMap<&'static str, &'static [u16]> {
         known::<Sessions>(),
         known::<Edges>(),
         known::<Resources>(),
+        known::<UserDays>(),
         known::<LocalTop>(),
         known::<Freshness>(),
     ]

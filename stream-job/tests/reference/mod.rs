@@ -20,6 +20,7 @@ pub mod steps;
 pub mod tables;
 pub mod top;
 pub mod traces;
+pub mod users;
 pub mod windows;
 
 use std::path::Path;
@@ -54,6 +55,7 @@ pub fn compute(settings: &Settings, recording: &Path, log: &Replay) -> Expected 
     let mut edges = edges::Edges::new(settings);
     let mut resources = resources::Resources::new(settings);
     let mut sessions = sessions::Sessions::new(settings);
+    let mut users = users::Users::new(settings);
     let mut top = top::Top::default();
     let mut freshness = freshness::Freshness::default();
     for record in &log.epochs {
@@ -78,6 +80,8 @@ pub fn compute(settings: &Settings, recording: &Path, log: &Replay) -> Expected 
             let updates: Vec<_> = updates.into_iter().map(|(told, _)| told).collect();
             let told = &mut expected.tables;
             sessions.end_block(record.epoch, record.watermark_us, &updates, told);
+            let live = traces.live();
+            users.end_block(record.epoch, record.watermark_us, &updates, &live, told);
             windows.end_block(record.watermark_us);
             freshness.end_block(record.wall_ms);
         }

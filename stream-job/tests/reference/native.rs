@@ -140,7 +140,7 @@ impl<'b> Input<'b> {
     fn numbers(&mut self, type_name: &str, rows: usize) -> Vec<Cell> {
         let (width, signed) = match type_name {
             "UInt8" | "Bool" => (1, false),
-            "UInt16" => (2, false),
+            "UInt16" | "Date" => (2, false),
             "UInt32" | "DateTime('UTC')" => (4, false),
             "UInt64" => (8, false),
             "UInt128" => (16, false),

@@ -121,6 +121,7 @@ pub fn key_columns(table: &str) -> &'static [&'static str] {
         }
         "dws_trace" => &["trace_id", "segment"],
         "dws_session" => &["namespace", "session_id", "segment"],
+        "dws_user_1d" => &["day", "namespace", "user_id", "segment"],
         "dws_edge_1m" => &["agent", "window_start", "from", "to"],
         "dws_resource_1m" => &["agent", "instance", "window_start"],
         "ads_anomaly" => &["anomaly_id"],

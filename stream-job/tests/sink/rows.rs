@@ -301,7 +301,19 @@ pub(crate) fn aggregate_blocks() -> Vec<Block> {
         rev: EPOCH,
         ..Default::default()
     });
-    let others: [Box<dyn Table>; 10] = [
+    let mut users = dws_user::users();
+    users.push(dws_user::UserRow {
+        day: 46_296,
+        namespace: "shop".into(),
+        user_id: "用户".into(),
+        segment: EPOCH,
+        sessions: 2,
+        cost_nanousd: u64::MAX,
+        last_time: 4_000_000_001_000_001,
+        rev: EPOCH,
+        ..Default::default()
+    });
+    let others: [Box<dyn Table>; 11] = [
         Box::new(metric_point()),
         Box::new(resources),
         Box::new(traces),
@@ -312,6 +324,7 @@ pub(crate) fn aggregate_blocks() -> Vec<Block> {
         Box::new(errors),
         Box::new(freshness),
         Box::new(edges),
+        Box::new(users),
     ];
     tables.extend(others);
     tables

@@ -26,6 +26,12 @@ const WINDOWS: &str = "
     SELECT toString(cut) AS since, countIf({time:Identifier} < cut AND NOT late) AS older
     FROM {rows:Identifier} WHERE _epoch <= {last_epoch:UInt64}";
 
+/// The first day of users of which no trace may have been cut. Two days of margin: a day of another time zone may begin up to
+/// one earlier, and none may expire while we compare.
+const DAYS: &str = "
+    WITH if({days:UInt32} = 0, toDate(0), today() - {days:UInt32} + 2) AS cut
+    SELECT toString(cut) AS since, countIf(day < cut) AS older FROM dws_user_1d";
+
 /// From when on rows can be compared; times as the engine writes them, in UTC.
 pub(super) struct Bounds {
     /// `ingest_time` from which ODS is whole.
@@ -112,6 +118,21 @@ impl Bounds {
             self.left_out.push(format!(
                 "{table}: windows that start before {} UTC, with {} {units}, are past a time to live",
                 cut.since, cut.older
+            ));
+        }
+        Ok(cut.since)
+    }
+
+    /// The first day of users that can be compared.
+    pub(super) async fn day_from(&mut self, client: &Client) -> Result<String, client::Error> {
+        let tables = ["dws_trace", "dws_user_1d"].into_iter();
+        let days = tables.filter_map(|table| self.days(table)).min();
+        let days = days.unwrap_or(0).to_string();
+        let cut = only(client.rows::<Cut>(DAYS, &[("days", &days)]).await?)?;
+        if cut.older > 0 {
+            self.left_out.push(format!(
+                "dws_user_1d: {} rows of days before {}, as traces are kept {days} days",
+                cut.older, cut.since
             ));
         }
         Ok(cut.since)

@@ -32,6 +32,7 @@ const LAYERS: [&str; 15] = [
 const TOPIC: &str = include_str!("../../sql/reconcile/topic.sql");
 const STEPS: &str = include_str!("../../sql/reconcile/steps.sql");
 const RESOURCES: &str = include_str!("../../sql/reconcile/resources.sql");
+const USERS: &str = include_str!("../../sql/reconcile/users.sql");
 
 /// The windowed tables: name, width and hop in seconds.
 const WINDOWS: [(&str, &str, &str); 3] = [
@@ -156,11 +157,34 @@ pub async fn reconcile(
         ("drained", drained),
     ];
     checks.extend(client.rows::<Check>(RESOURCES, &parameters).await?);
+    checks.extend(users(&client, &mut bounds, wanted.drained).await?);
     Ok(Reconciliation {
         last_epoch,
         checks,
         left_out: bounds.left_out,
     })
+}
+
+/// Users' days against the traces. Both are of one block, but the blocks of two tables land one after the other.
+async fn users(
+    client: &Client,
+    bounds: &mut Bounds,
+    drained: bool,
+) -> Result<Vec<Check>, client::Error> {
+    let mut compared = Vec::new();
+    if drained {
+        let day_from = bounds.day_from(client).await?;
+        compared = (client.rows(USERS, &[("day_from", &day_from)])).await?;
+    }
+    if compared.is_empty() {
+        let why = if drained {
+            "there is no user's day that can be compared"
+        } else {
+            "compared once all is drained"
+        };
+        bounds.left_out.push(format!("dws_user_1d: {why}"));
+    }
+    Ok(compared)
 }
 
 async fn last_epoch(client: &Client) -> Result<Option<u64>, client::Error> {

@@ -142,7 +142,7 @@ declare_metrics! {
         blocks: Counter = "spanflow_blocks_total" ["table"];
         /// Rows acknowledged, by table.
         rows: Counter = "spanflow_rows_total" ["table"];
-        /// Keys in state: windows, traces, sessions, edges (an agent's minutes), processes, fingerprints.
+        /// Keys in state: windows, traces, sessions, edges (an agent's minutes), processes, users (a user's days), fingerprints.
         state_keys: Gauge = "spanflow_state_keys" ["state"];
         /// Time that workers spent in an operator's logic; waits for room at the sink count for who waits.
         operator_busy: Seconds = "spanflow_operator_busy_seconds_total" ["operator"];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::declare::{Facts, Spec, check_range, declare_settings};
 use super::value::{
     ByteSize, InsertCompression, Layers, OnDataLoss, Properties, SettingValue, StartOffsets,
+    TimeZone,
 };
 
 const PLAIN: Facts = Facts::PLAIN;
@@ -93,6 +94,9 @@ declare_settings! {
         session_idle: Duration = "30min", SHAPING.range(SECOND, 30.0 * DAY);
         /// How long after its last span a session is kept in state.
         session_ttl: Duration = "24h", SHAPING.range(SECOND, 90.0 * DAY);
+        /// Time zone of the days in `dws_user_1d`. The first migrate of a database fixes it, and a job with another one is
+        /// refused.
+        business_time_zone: TimeZone = "UTC", SHAPING;
     }
     section "Limits" {
         /// Attributes kept of a span or resource; further ones are dropped and their number noted.

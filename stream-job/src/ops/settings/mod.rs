@@ -23,6 +23,7 @@ pub use load::{Inputs, Loaded, SettingsError};
 pub use reference::{effective, example, reference};
 pub use value::{
     ByteSize, InsertCompression, Layers, OnDataLoss, Properties, SettingValue, StartOffsets,
+    TimeZone,
 };
 
 impl Settings {

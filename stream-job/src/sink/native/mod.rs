@@ -14,7 +14,7 @@ mod shared_strings;
 mod strings;
 
 pub use array::{ArrayElement, NumberArray, StringArray, StringPairs};
-pub use fixed::{Element, Fixed, Micros, Millis, Seconds};
+pub use fixed::{Days, Element, Fixed, Micros, Millis, Seconds};
 pub use low_cardinality::LowCardinality;
 pub use map::{BucketMap, LabelMap};
 pub use shared_strings::SharedStrings;

@@ -24,6 +24,7 @@ pub mod dws_resource;
 pub mod dws_session;
 pub mod dws_step;
 pub mod dws_trace;
+pub mod dws_user;
 pub mod ods_dead_letter;
 pub mod ods_record;
 pub mod ops_epoch;
@@ -62,6 +63,7 @@ pub fn every_table() -> Vec<Box<dyn Table>> {
         Box::new(ads_freshness::freshness()),
         Box::new(dws_edge::edges()),
         Box::new(dws_resource::resources()),
+        Box::new(dws_user::users()),
         Box::new(OpsEpoch::default()),
     ]
 }
