@@ -66,6 +66,8 @@ pub struct Expected {
     pub spans_landed: u64,
     /// Copies that are dropped.
     pub spans_duplicate: u64,
+    /// Rows of `dwd_metric_point`.
+    pub points_landed: u64,
     /// Dead letters by unit (`record`, `span`) and error code.
     pub dead_letters: BTreeMap<String, BTreeMap<String, u64>>,
 }

@@ -40,6 +40,8 @@ impl Counts {
              UNION ALL
              SELECT 'spans dropped as copies', sum(spans_duplicate) FROM ods_record WHERE _epoch <= landed
              UNION ALL
+             SELECT 'metric points landed', count() FROM dwd_metric_point WHERE _epoch <= landed
+             UNION ALL
              SELECT 'step ' || step_type, count() FROM dwd_span WHERE _epoch <= landed GROUP BY step_type
              UNION ALL
              SELECT 'rejected ' || unit || ' ' || error_code, count() FROM ods_dead_letter
@@ -57,6 +59,7 @@ impl Counts {
             ("records".to_owned(), expected.records),
             ("spans landed".to_owned(), expected.spans_landed),
             ("spans in error".to_owned(), report.spans.errors),
+            ("metric points landed".to_owned(), expected.points_landed),
             (
                 "spans dropped as copies".to_owned(),
                 expected.spans_duplicate,

@@ -82,6 +82,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--workers", type=int, default=1, metavar="N", help="processes, --kafka only (default 1)")
     add("--batch-delay-ms", type=int, default=100, metavar="MS", help="longest wait of an ended span (default 100)")
+    add(
+        "--metrics-interval",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="how often a process sends metrics (default 10; 0: never)",
+    )
     add("--linger-ms", type=int, default=5, metavar="MS", help="Kafka's linger.ms, at most 50 (default 5)")
     add("--wait", type=float, default=60.0, metavar="S", help="limit on waiting for Kafka and its topics (default 60)")
     add("--flush", type=float, default=30.0, metavar="S", help="limit on waiting for acknowledgements (default 30)")
@@ -107,7 +114,7 @@ def check(options: argparse.Namespace) -> str:
     for name in ("rate", "sessions", "workers", "batch_delay_ms"):
         if not getattr(options, name) > 0:
             return f"--{name.replace('_', '-')} must be more than 0"
-    for name in ("duration", "total_sessions", "spans", "wait", "flush"):
+    for name in ("metrics_interval", "duration", "total_sessions", "spans", "wait", "flush"):
         if getattr(options, name) < 0:
             return f"--{name.replace('_', '-')} must not be less than 0"
     if options.sessions < options.workers:
@@ -156,6 +163,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         duplicate_rate=options.duplicate_rate,
         bad_rate=options.bad_rate,
         batch_delay_ms=options.batch_delay_ms,
+        metrics_interval_s=options.metrics_interval,
         duration_s=options.duration,
         total_sessions=workers.share(options.total_sessions, worker, count),
         spans=workers.share(options.spans, worker, count),
@@ -204,6 +212,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "duplicate_rate",
         "bad_rate",
         "batch_delay_ms",
+        "metrics_interval",
         "duration",
         "total_sessions",
         "spans",

@@ -13,6 +13,7 @@ from agent_probe.simulator import bad
 from agent_probe.simulator.agents import Agent
 from agent_probe.simulator.exporter import Exporter
 from agent_probe.simulator.output import CONVERSATIONS, Output, Record
+from agent_probe.simulator.process import Process
 from agent_probe.simulator.randomness import Draw
 from agent_probe.simulator.report import Report
 from agent_probe.simulator.session import MS, Rates, Session, SessionPlan
@@ -40,6 +41,8 @@ class Plan:
     duplicate_rate: float
     bad_rate: float
     batch_delay_ms: int
+    # How often a process sends metrics; 0 is never.
+    metrics_interval_s: float
     # Limits; 0 is none.
     duration_s: float
     total_sessions: int
@@ -152,6 +155,8 @@ class Simulation:
             exporter = Exporter(agent, name, self._deliver)
             self._exporters[agent.name, number] = exporter
             self.schedule(start_ns + period_ns * (index + 1) // len(instances), _Flush(exporter, period_ns))
+            if self._plan.metrics_interval_s and agent.convention != "document":
+                self._begin_metrics(exporter, name, start_ns)
         first = self._plan.sessions * self._plan.worker // self._plan.workers
         per_second = self._plan.rate / self._plan.sessions
         mine = range(first, self._plan.sessions * (self._plan.worker + 1) // self._plan.workers)
@@ -159,6 +164,16 @@ class Simulation:
             slot = Slot(self, number, per_second)
             self.schedule(start_ns + slot.delay_ns(_LONGEST_START_DELAY), slot)
         self._working = len(mine)
+
+    def _begin_metrics(self, exporter: Exporter, name: str, start_ns: int) -> None:
+        draw = Draw(self._plan.seed, "process", name)
+        period_ns = int(self._plan.metrics_interval_s * SECOND)
+        process = Process(exporter.resource, draw, period_ns, lambda: exporter.spans, self._send_metrics)
+        self.schedule(start_ns + int(draw.uniform(0, 0.2) * period_ns), process)
+
+    def _send_metrics(self, record: Record, points: int) -> None:
+        self.report.points["landed"] += points
+        self._send(record, 0)
 
     def schedule(self, time_ns: int, actor: Actor) -> None:
         """Has the actor act at that time. Equal times go in the order of these calls."""

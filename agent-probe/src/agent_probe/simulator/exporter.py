@@ -45,12 +45,15 @@ class Exporter:
         ]
         if agent.namespace:
             pairs.append(("service.namespace", agent.namespace))
-        self._resource = wire.resource(pairs)
+        self.resource = wire.resource(pairs)
+        # How many spans have ended in it.
+        self.spans = 0
         # The probe splits a batch by trace and keys each record; other exporters send a batch as it is.
         self._by_trace = agent.convention == "agent"
 
     def add(self, trace_id: bytes, written: Written, now_ns: int) -> None:
         """A span has ended."""
+        self.spans += 1
         scope = 0 if len(self._scopes) == 1 or written.step_type in _MODEL_CALLS else 1
         self._queue.append(_Queued(trace_id, scope, written.body))
         if len(self._queue) >= MAX_BATCH:
@@ -78,5 +81,5 @@ class Exporter:
             for number, field in enumerate(self._scopes)
             if (bodies := [queued.body for queued in spans if queued.scope == number])
         ]
-        payload = wire.request(self._resource, by_scope)
+        payload = wire.request(self.resource, by_scope)
         self._deliver(Record(SPANS, key, headers, payload, now_ns // 1_000_000), len(spans), now_ns)

@@ -9,8 +9,9 @@ from typing import Protocol
 
 SPANS = "otlp_spans"
 CONVERSATIONS = "agent.conversations"
+METRICS = "otlp_metrics"
 # Topics that the simulator writes to, with their partitions.
-TOPICS = {SPANS: 6, CONVERSATIONS: 6}
+TOPICS = {SPANS: 6, CONVERSATIONS: 6, METRICS: 3}
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 

@@ -25,6 +25,8 @@ class Report:
     spans: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     documents: Counter[str] = field(default_factory=Counter)
+    # landed.
+    points: Counter[str] = field(default_factory=Counter)
     bad_records: Counter[str] = field(default_factory=Counter)
     rejected_records: Counter[str] = field(default_factory=Counter)
     rejected_spans: Counter[str] = field(default_factory=Counter)
@@ -91,6 +93,7 @@ class Report:
                 "spans_landed": landed,
                 "spans_duplicate": duplicate,
                 "spans_rejected": rejected,
+                "points_landed": self.points["landed"],
                 "dead_letters": {"record": _sorted(self.rejected_records), "span": _sorted(self.rejected_spans)},
             },
             "behind_ms": self.behind_ms,
