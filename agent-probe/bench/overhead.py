@@ -249,7 +249,7 @@ def report(target: str, runs: int) -> None:
 
 
 def _turns(target: str, latency: int, runs: int) -> None:
-    blocks, turns = {0: (60, 50), 10: (20, 10), 100: (6, 3), 1000: (2, 1)}[latency]
+    blocks, turns = {0: (60, 50), 10: (20, 10), 100: (10, 5), 1000: (3, 1)}[latency]
     found = [_child(["turn", target, str(latency), str(blocks), str(turns)]) for _ in range(runs)]
 
     def more(mode: str, name: str) -> list[float]:
