@@ -376,9 +376,9 @@ def test_this_machine_is_reached_without_a_proxy(url: str, monkeypatch: pytest.M
 def test_no_proxy_is_kept_and_the_proxy_is_that_of_the_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://all.test:1")
     monkeypatch.setenv("HTTPS_PROXY", "http://secure.test:2")
-    monkeypatch.setenv("NO_PROXY", "inside.test,10.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "inside.test,near.test")
     chosen = {}
-    for url in ("http://out.test", "https://out.test", "https://a.inside.test", "https://10.0.0.1"):
+    for url in ("http://out.test", "https://out.test", "https://a.inside.test", "https://near.test"):
         proxy = route(url).proxy
         chosen[url] = proxy.hostname if proxy is not None else None
     assert list(chosen.values()) == ["all.test", "secure.test", None, None]
