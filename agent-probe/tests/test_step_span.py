@@ -204,3 +204,16 @@ def test_what_is_open_at_the_end_is_cut_as_an_error(use: Callable[..., Setup]) -
     assert span.status.code == 2
     turn.finish()
     assert len(setup.sent()) == 1
+
+
+def test_steps_and_spans_of_the_sdk_are_each_others_parents(use: Callable[..., Setup]) -> None:
+    setup = use()
+    tracer = setup.provider.get_tracer("theirs")
+    outer, inner = (tracer.start_as_current_span(name) for name in ("outer", "inner"))
+    with outer, agent_probe.session("a"), inner, agent_probe.response() as answer:
+        assert type(answer.span) is StepSpan
+    by_name = {span.name: span for _, span in setup.sent()}
+    for child, parent in (("response", "inner"), ("inner", "session a"), ("session a", "outer")):
+        assert by_name[child].parent_span_id == by_name[parent].span_id
+        assert by_name[child].trace_id == by_name[parent].trace_id
+        assert by_name[child].flags == by_name[parent].flags
