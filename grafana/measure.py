@@ -44,6 +44,8 @@ CONTENT = {
         "last_time": "last_time - {0}",
     },
     "dws_session": {"session_id": SESSION, "first_time": "first_time - {0}", "last_time": "last_time - {0}"},
+    # Further users, over a year.
+    "dws_user_1d": {"user_id": "concat(user_id, '-', toString(number))", "day": "day - number % 365"},
     "dws_step_1m": {"window_start": "window_start - {0}", "window_end": "window_end - {0}"},
     "dws_step_1h": {"window_start": "window_start - {0}", "window_end": "window_end - {0}"},
     "ads_top_slow": {"window_start": "window_start - {0}", "trace_id": TRACE, "session_id": SESSION},

@@ -15,8 +15,24 @@ UNANSWERED_TURNS = f"""(
         SELECT trace_id FROM dws_trace WHERE last_time >= $__fromTime AND first_time <= $__toTime AND {UNANSWERED}
     )
 )"""
-# Days are those of the time zone that the first `warehouse migrate` was given.
-DAY = "toDate(toTimeZone(first_time, (SELECT any(value) FROM ops_setting FINAL WHERE name = 'business_time_zone')))"
+# Days are those of the time zone that the first migrate was given.
+ZONE = "(SELECT any(value) FROM ops_setting FINAL WHERE name = 'business_time_zone')"
+# The days that the range touches, of the chosen user.
+DAYS = f"""(
+    SELECT *, toDateTime(day, {ZONE}) AS midnight FROM dws_user_1d_latest
+    WHERE day >= toDate(toTimeZone($__fromTime, {ZONE})) AND day <= toDate(toTimeZone($__toTime, {ZONE}))
+        AND {given("user_id = ${user:sqlstring}", "user")}
+)"""
+DEAREST = f"(SELECT user_id FROM {DAYS} GROUP BY user_id ORDER BY sum(cost_nanousd) DESC LIMIT 10)"
+# The days on which each user was there: of all agents from `dws_user_1d`, which is kept for two years, of some from sessions.
+# ClickHouse knows before it reads anything which half is empty.
+ALL_AGENTS = "$__conditionalAll(1 = 0, $agent)"
+DAYS_THERE = f"""(
+    SELECT user_id, day FROM dws_user_1d_latest WHERE {ALL_AGENTS}
+    UNION ALL
+    SELECT user_id, toDate(toTimeZone(last_time, {ZONE})) AS day
+    FROM dws_session_latest WHERE NOT ({ALL_AGENTS}) AND user_id != '' AND {AGENT}
+)"""
 RETENTION_DAYS = (1, 2, 3, 7, 14, 30)
 
 
@@ -26,7 +42,7 @@ def dashboard() -> Dashboard:
         "Users and business",
         "Active users, sessions and turns, retention, turns without an answer, and what users cost.",
         [agent_variable(), text("user", "User", "This user alone")],
-        [_now(), _activity(), _retention(), _unanswered(), _users()],
+        [_now(), _activity(), _days(), _retention(), _unanswered(), _users()],
         [anomaly_marks()],
         start="now-24h",
     )
@@ -112,6 +128,51 @@ def _activity() -> Row:
     )
 
 
+def _days() -> Row:
+    note = "A point a day of the business time zone, of all agents. Days are kept for two years."
+    return Row(
+        "By day",
+        8,
+        [
+            chart(
+                "Active users a day",
+                8,
+                series(f"SELECT midnight AS time, uniqExact(user_id) AS users FROM {DAYS} GROUP BY time ORDER BY time"),
+                bars=True,
+                description=note,
+            ),
+            chart(
+                "Sessions and turns a day",
+                8,
+                series(
+                    f"""
+                    SELECT midnight AS time, sum(sessions) AS sessions, sum(turns) AS turns
+                    FROM {DAYS} GROUP BY time ORDER BY time
+                    """
+                ),
+                bars=True,
+                description=f"{note} Of users that are known.",
+            ),
+            chart(
+                "Cost a day, by user",
+                8,
+                series(
+                    f"""
+                    SELECT midnight AS time, if(user_id IN {DEAREST}, user_id, 'others') AS user,
+                        sum(cost_nanousd) / 1e9 AS cost
+                    FROM {DAYS} GROUP BY time, user ORDER BY time
+                    """
+                ),
+                unit="currencyUSD",
+                label="user",
+                bars=True,
+                stacked=True,
+                description=f"{note} The ten users that cost most, and the others together.",
+            ),
+        ],
+    )
+
+
 def _retention() -> Row:
     back = ", ".join(
         f"if(first_day + {days} > today(), NULL, countIf(has(days, first_day + {days})) / count()) AS `day {days}`"
@@ -129,7 +190,7 @@ def _retention() -> Row:
                     SELECT first_day AS `first day`, count() AS users, {back}
                     FROM (
                         SELECT user_id, groupUniqArray(day) AS days, arrayMin(days) AS first_day
-                        FROM (SELECT user_id, {DAY} AS day FROM dws_session_latest WHERE user_id != '' AND {AGENT})
+                        FROM {DAYS_THERE}
                         GROUP BY user_id
                     )
                     GROUP BY first_day
@@ -141,8 +202,9 @@ def _retention() -> Row:
                     field_options(f"day {days}", unit="percentunit", decimals=0, cell={"type": "color-background"})
                     for days in RETENTION_DAYS
                 ),
-                description="By the day of a user's first session: the share that had a session so many days later. All that is "
-                "kept counts, whatever the time range. Days that have not come are empty.",
+                description="By the first day on which a user was there: the share that was there so many days later. "
+                "All that is kept counts, whatever the time range: two years, with an agent chosen as long as sessions "
+                "are kept. Days that have not come are empty.",
                 color={"mode": "continuous-blues"},
                 min=0,
                 max=1,

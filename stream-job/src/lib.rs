@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod cluster;
 pub mod dataflow;
 pub mod decode;
+pub mod metric;
 pub mod ops;
 pub mod sink;
 pub mod source;

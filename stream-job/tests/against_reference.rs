@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use stream_job::checkpoint::epoch_log;
-use stream_job::ops::settings::Settings;
+use stream_job::ops::settings::{Settings, TimeZone};
 use stream_job::sink::tables::EpochRow;
 use tempfile::TempDir;
 
@@ -36,6 +36,8 @@ fn short_settings(recording: &Path) -> Settings {
         top_n: 3,
         sink_shards: 4,
         workers: 2,
+        // There a day begins a few minutes into a recording.
+        business_time_zone: TimeZone(chrono_tz::Tz::Pacific__Gambier),
         ..Settings::default()
     }
 }
@@ -123,28 +125,62 @@ fn the_recordings_hold_every_case() {
         count("dws_session", "is_deleted", |cell| *cell == Cell::Number(1)) > 3,
         "moved"
     );
+    assert!(
+        count("dws_user_1d", "is_deleted", |cell| *cell == Cell::Number(1)) > 0,
+        "another user's"
+    );
     for state in ["open", "idle", "done", "failed"].map(Cell::from) {
         let seen = run
             .every_row("dws_session")
             .any(|row| row["state"] == state);
         assert!(seen, "no session was ever {state:?}");
     }
-    let segments = |table: &str| {
-        let keys: Vec<&Vec<Cell>> = tables[table].keys().collect();
-        keys.windows(2)
-            .filter(|pair| pair[0][..pair[0].len() - 1] == pair[1][..pair[1].len() - 1])
-            .count()
-    };
+    let segments = |table: &str| segments(&tables, table);
     assert!(segments("dws_trace") > 3 && segments("dws_session") > 3);
     assert!(
         count("ads_anomaly", "detector", |cell| *cell
             == Cell::from("loop"))
             > 3
     );
+    let outcomes = ["points_landed", "points_duplicate", "points_rejected"];
+    for outcome in outcomes {
+        assert!(
+            count("ods_record", outcome, |cell| *cell > Cell::Number(0)) > 5,
+            "{outcome}"
+        );
+    }
+    assert!(count("dwd_metric_point", "late", |cell| *cell == Cell::Number(1)) > 5);
+    assert!(
+        count("dws_resource_1m", "cpu_time_us", |cell| *cell
+            > Cell::Number(0))
+            > 50
+    );
     assert!(
         run.every_row("dws_step_1m")
             .any(|row| row["final"] == Cell::Number(0))
     );
+}
+
+/// How many rows of a table are of a further segment of their key.
+fn segments(tables: &Tables, table: &str) -> usize {
+    let keys: Vec<&Vec<Cell>> = tables[table].keys().collect();
+    keys.windows(2)
+        .filter(|pair| pair[0][..pair[0].len() - 1] == pair[1][..pair[1].len() - 1])
+        .count()
+}
+
+#[test]
+fn traces_that_come_after_their_users_day_was_dropped_open_a_segment_of_it() {
+    let mut input = Input::new(&Plan {
+        seed: 7,
+        late: 40,
+        traces: 800,
+        ..Plan::default()
+    });
+    input.settings.trace_ttl = 20 * SECOND;
+    let run = input.run("log");
+    input.check(&run, "many late messages");
+    assert!(segments(&run.tables(), "dws_user_1d") > 3);
 }
 
 #[test]

@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value as Json, json};
-use stream_job::decode::json;
-use stream_job::decode::protobuf::Walker;
+use stream_job::decode::protobuf::{WalkOptions, Walker};
+use stream_job::decode::{json, metrics};
+use stream_job::metric::{self, CleanPoint};
 use stream_job::span::validate::Limits;
 use stream_job::span::view::{Attr, ResourceView, ScopeView, SpanView};
 use stream_job::span::{fingerprint, validate};
@@ -100,4 +101,36 @@ fn values_of_every_kind_are_read_as_the_sdk_has_them() {
         include_str!("fixtures/otlp/values.otlp.json"),
         include_str!("fixtures/otlp/values.expected.json"),
     );
+}
+
+#[test]
+fn metric_points_of_every_kind_are_read_as_the_sdk_has_them() {
+    let mut points = Vec::new();
+    let payload = include_bytes!("fixtures/otlp/metrics.bin");
+    let walked = metrics::walk(
+        payload,
+        &WalkOptions::default(),
+        |resource, scope, metric, point| {
+            assert_eq!(
+                metric::validate(metric, point, &Limits::default(), NOW_MS),
+                Ok(())
+            );
+            assert_eq!(scope.name, "agent_probe");
+            let clean = CleanPoint::of(resource, metric, point);
+            assert_eq!((&*clean.agent, &*clean.instance), ("天气", "i-1"));
+            let of = clean.distribution().cloned().unwrap_or_default();
+            points.push(json!({
+                "metric": metric.name, "unit": metric.unit, "kind": metric.kind.as_str(),
+                "temporality": metric.temporality.as_str(), "monotonic": metric.monotonic,
+                "start": point.start_time_unix_nano, "time": point.time_unix_nano,
+                "attributes": attributes(&point.attributes), "value": clean.value(),
+                "count": of.count, "bounds": of.bounds, "bucket_counts": of.bucket_counts,
+                "quantile_values": of.quantile_values,
+            }));
+        },
+    );
+    assert_eq!(walked.unwrap() as usize, points.len());
+    let expected: Json =
+        serde_json::from_str(include_str!("fixtures/otlp/metrics.expected.json")).unwrap();
+    assert_eq!(Json::Array(points), expected);
 }

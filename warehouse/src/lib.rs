@@ -11,5 +11,5 @@ pub mod schema;
 pub mod trace;
 
 pub use client::{Client, ClientOptions};
-pub use migrate::{MigrateOptions, Report, migrate};
+pub use migrate::{MigrateError, MigrateOptions, Report, migrate};
 pub use reconcile::{ReconcileOptions, Reconciliation, reconcile};

@@ -16,7 +16,7 @@ const RUNNING: ReconcileOptions = ReconcileOptions {
 };
 
 /// The tables that hold what is planted.
-const PLANTED: [&str; 7] = [
+const PLANTED: [&str; 11] = [
     "ops_epoch",
     "ods_record",
     "ods_dead_letter",
@@ -24,6 +24,10 @@ const PLANTED: [&str; 7] = [
     "dws_step_1m",
     "dws_step_5m",
     "dws_step_1h",
+    "dwd_metric_point",
+    "dws_resource_1m",
+    "dws_trace",
+    "dws_user_1d",
 ];
 
 fn at(server: &Server, database: &str) -> ClientOptions {
@@ -40,8 +44,8 @@ fn run(server: &Server, database: &str, sql: &str) {
     assert_eq!(answer.status, 200, "{sql}: {}", answer.text());
 }
 
-/// A database in which everything agrees: 20 records of 4 spans (3 land, 1 is rejected), one undecodable record, two epochs,
-/// one late span, windows of the last minutes.
+/// A database in which everything agrees: 20 records of 4 spans (3 land, 1 is rejected), one undecodable record, one of 5
+/// metric points (4 land), two epochs, one late span and point, windows of the last minutes.
 async fn agreeing(server: &Server, database: &str) {
     migrate(&at(server, database), &MigrateOptions::default())
         .await
@@ -75,10 +79,30 @@ fn plant(server: &Server, database: &str) {
              if(number % 7 = 0, 'error', 'ok'), 5, 1000, 'otlp_spans', 0, intDiv(number, 3), number % 3,
              100 + intDiv(number, 30), now64(3), number = 59 FROM numbers(60)".to_owned(),
         "INSERT INTO ops_epoch (epoch, wall_time, records, spans, spans_landed, spans_rejected, spans_late)
-         SELECT c1, now64(3), c2, 40, 30, 10, c3 FROM values((100, 10, 0), (101, 11, 1))".to_owned(),
+         SELECT c1, now64(3), c2, 40, 30, 10, c3 FROM values((100, 10, 0), (101, 12, 1))".to_owned(),
+        "INSERT INTO ods_record (topic, partition, offset, encoding, points, points_landed, points_rejected, _epoch, ingest_time)
+         SELECT 'otlp_metrics', 2, 0, 'otlp_metrics', 5, 4, 1, 101, now64(3)".to_owned(),
+        "INSERT INTO ods_dead_letter (topic, partition, offset, index, unit, _epoch, ingest_time)
+         SELECT 'otlp_metrics', 2, 0, 4, 'point', 101, now64(3)".to_owned(),
+        "INSERT INTO dwd_metric_point (agent, instance, metric, kind, time, value, content_hash, late, topic, partition, offset, index,
+             _epoch, ingest_time)
+         SELECT 'a0', 'i', 'process.memory.usage', 'gauge', now64(6) - number, 1000 + number, number, number = 3, 'otlp_metrics', 2, 0,
+             number, 101, now64(3) FROM numbers(4)".to_owned(),
+        "INSERT INTO dws_resource_1m (agent, instance, window_start, window_end, samples, memory_sum_bytes, final, rev)
+         SELECT agent, instance, toStartOfMinute(time) AS w, w + 60, count(), sum(toUInt64(value)), true, 101
+         FROM dwd_metric_point WHERE NOT late GROUP BY agent, instance, w".to_owned(),
         step("dws_step_1m", "toStartOfMinute(end_time)", 60),
         step("dws_step_5m", "toStartOfMinute(end_time) - 60 * arrayJoin(range(5))", 300),
         step("dws_step_1h", "toStartOfHour(end_time)", 3600),
+        // Some have no user, one has two segments, and one was told of twice.
+        "INSERT INTO dws_trace (trace_id, segment, namespace, user_id, last_time, turns, errors, input_tokens, cost_nanousd, rev)
+         SELECT 't' || toString(number), if(number = 8, 2, 1), 'shop', if(number % 4 = 0, '', 'u' || toString(number % 3)),
+             now64(6) - number * 10000, 1, number % 2, 5, 1000, 100 + number % 2
+         FROM (SELECT number FROM numbers(20) UNION ALL SELECT 7 UNION ALL SELECT 8)".to_owned(),
+        "INSERT INTO dws_user_1d (day, namespace, user_id, segment, traces, turns, errors, input_tokens, cost_nanousd, rev)
+         SELECT toDate(last_time, 'UTC') AS d, namespace, user_id, segment, count(), sum(turns), sum(errors), sum(input_tokens),
+             sum(cost_nanousd), 101
+         FROM dws_trace FINAL WHERE user_id != '' GROUP BY d, namespace, user_id, segment".to_owned(),
     ];
     for plant in plants {
         run(server, database, &plant);
@@ -117,7 +141,7 @@ async fn what_agrees_is_said_to_agree_and_an_empty_warehouse_is_not() {
     assert!(result.agrees() && result.left_out.is_empty(), "{result:#?}");
     assert_eq!(
         (result.last_epoch, result.checks.len()),
-        (101, 11 + 1 + 3 * 7)
+        (101, 15 + 1 + 3 * 7 + 2 + 5)
     );
     // No check compares nothing with nothing, but for tokens out, which were not planted.
     let empty: Vec<_> = result
@@ -152,7 +176,7 @@ async fn what_agrees_is_said_to_agree_and_an_empty_warehouse_is_not() {
 #[tokio::test]
 async fn every_check_finds_what_it_is_there_for() {
     let server = Server::start(&[]);
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 15] = [
         (
             "ALTER TABLE ods_record DELETE WHERE partition = 1 SETTINGS mutations_sync = 2",
             &[
@@ -206,12 +230,50 @@ async fn every_check_finds_what_it_is_there_for() {
             ],
         ),
         (
+            "ALTER TABLE ods_record UPDATE points = 6 WHERE partition = 2 SETTINGS mutations_sync = 2",
+            &["points of ods_record = landed + duplicate + rejected (1)"],
+        ),
+        (
+            "INSERT INTO dwd_metric_point SELECT * FROM dwd_metric_point WHERE late",
+            &[
+                "points_landed of ods_record = dwd_metric_point rows (1)",
+                "dwd_metric_point rows = distinct points (1)",
+            ],
+        ),
+        (
+            "ALTER TABLE dwd_metric_point UPDATE late = false WHERE index = 3 SETTINGS mutations_sync = 2",
+            &[
+                "points of memory of dwd_metric_point = dws_resource_1m_latest (1)",
+                "memory of dwd_metric_point = dws_resource_1m_latest (1003)",
+            ],
+        ),
+        (
             "INSERT INTO dws_step_1m (agent, step_type, window_start, count, final, rev) SELECT 'a0', 'act', toStartOfMinute(now()) + 600, 1, true, 101",
             &["spans of dwd_span = dws_step_1m_latest (1)"],
         ),
         (
             "INSERT INTO dws_step_5m SELECT * REPLACE (input_tokens + 1 AS input_tokens, 101 + 1 AS rev) FROM dws_step_5m WHERE step_type = 'think' AND agent = 'a1' ORDER BY window_start LIMIT 1",
             &["input tokens of dwd_span = dws_step_5m_latest (1)"],
+        ),
+        // A trace that is its user's no more, and was not taken back.
+        (
+            "INSERT INTO dws_trace SELECT * REPLACE ('' AS user_id, 102 AS rev) FROM dws_trace FINAL WHERE trace_id = 't6'",
+            &[
+                "traces of dws_trace by user and day = dws_user_1d (1)",
+                "turns of dws_trace by user and day = dws_user_1d (1)",
+                "tokens of dws_trace by user and day = dws_user_1d (5)",
+                "cost of dws_trace by user and day = dws_user_1d (1000)",
+            ],
+        ),
+        // One on the wrong day: the sums agree, the days do not.
+        (
+            "INSERT INTO dws_trace SELECT * REPLACE (last_time - toIntervalDay(9) AS last_time, 102 AS rev) FROM dws_trace FINAL WHERE trace_id = 't6'",
+            &[
+                "traces of dws_trace by user and day = dws_user_1d (2)",
+                "turns of dws_trace by user and day = dws_user_1d (2)",
+                "tokens of dws_trace by user and day = dws_user_1d (10)",
+                "cost of dws_trace by user and day = dws_user_1d (2000)",
+            ],
         ),
     ];
     migrate(&at(&server, "case"), &MigrateOptions::default())

@@ -1,4 +1,4 @@
-//! Pass 2, after the verdicts: spans become rows of ODS and DWD, and partial sums for everything above.
+//! Pass 2, after the verdicts: spans and metric points become rows of ODS and DWD, and partial sums for everything above.
 //!
 //! The rows of a sink shard are built where its partitions were read. Only partial sums leave the worker.
 
@@ -16,7 +16,9 @@ use super::dedup::Duplicate;
 use super::epochs::{Epoch, EpochCursor, EpochTable, least_time, stash_at};
 use super::freshness::EpochCounts;
 use super::plan::owner_of;
+use super::points::{PointCounts, PointPass};
 use super::replays::WHOLE_RECORD;
+use super::resource::{PreResource, ResourcePartial};
 use super::scan::{ScanRules, ScannedBatch, ScannedRecord};
 use super::top_n::{PreTop, TopPartial};
 use super::trace::{PreTrace, TracePartial};
@@ -24,11 +26,12 @@ use super::window::{PreAggregate, StepPartial};
 use super::windowing::Lifecycle;
 use crate::checkpoint::record::EpochRecord;
 use crate::decode::protobuf::Walker;
+use crate::decode::{Encoding, metrics};
 use crate::sink::block::{Block, cut};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::{
-    Contents, DwdContent, DwdEvent, DwdSpan, OdsDeadLetter, OdsRecord, Origin, RecordOutcome,
-    Stamp, Table,
+    Contents, DwdContent, DwdEvent, DwdMetricPoint, DwdSpan, OdsDeadLetter, OdsRecord, Origin,
+    Outcome, RecordOutcome, Stamp, Table,
 };
 use crate::source::buffer::RecordRef;
 use crate::span::view::{ResourceView, ScopeView, SpanView};
@@ -44,7 +47,7 @@ pub(super) trait RawSink {
     /// A copy of a dead letter for the topic.
     fn dead_letter(&self, epoch: Epoch, letter: DeadLetter);
     /// What one worker counted in one epoch.
-    fn counts(&self, counts: &EpochCounts);
+    fn counts(&self, counts: &EpochCounts, points: PointCounts);
 }
 
 /// The rules of pass 2.
@@ -71,32 +74,36 @@ pub fn shard_of(partition: i32, shards: u16) -> u16 {
 }
 
 #[derive(Default)]
-struct ShardTables {
+pub(super) struct ShardTables {
     records: OdsRecord,
     dead_letters: OdsDeadLetter,
     spans: DwdSpan,
     events: DwdEvent,
     contents: DwdContent,
+    pub points: DwdMetricPoint,
 }
 
 impl ShardTables {
-    fn all(&mut self) -> [&mut dyn Table; 5] {
+    fn all(&mut self) -> [&mut dyn Table; 6] {
         [
             &mut self.records,
             &mut self.dead_letters,
             &mut self.spans,
             &mut self.events,
             &mut self.contents,
+            &mut self.points,
         ]
     }
 }
 
 /// The partial sums of one epoch.
-struct Partials {
+pub(super) struct Partials {
     windows: PreAggregate,
     traces: PreTrace,
     top: PreTop,
+    pub resources: PreResource,
     counts: EpochCounts,
+    pub points: PointCounts,
 }
 
 struct Admission {
@@ -109,13 +116,13 @@ struct Admission {
     place: (usize, usize),
 }
 
-/// What all spans of one record share in pass 2.
-struct InRecord<'r> {
-    batch: &'r ScannedBatch,
-    record: RecordRef<'r>,
-    origin: Origin<'r>,
-    stamp: Stamp,
-    epoch: &'r EpochRecord,
+/// What all spans or points of one record share in pass 2.
+pub(super) struct InRecord<'r> {
+    pub batch: &'r ScannedBatch,
+    pub record: RecordRef<'r>,
+    pub origin: Origin<'r>,
+    pub stamp: Stamp,
+    pub epoch: &'r EpochRecord,
 }
 
 impl Admission {
@@ -124,7 +131,9 @@ impl Admission {
             windows: PreAggregate::default(),
             traces: PreTrace::default(),
             top: PreTop::new(rules.top_n),
+            resources: PreResource::default(),
             counts: EpochCounts::default(),
+            points: PointCounts::default(),
         };
         Self {
             walker: Walker::new(rules.scan.decode.walk),
@@ -153,7 +162,8 @@ impl Admission {
         self.record_gaps(epoch);
         self.close_blocks(epoch.epoch);
         self.partials.counts.compact();
-        self.sink.counts(&self.partials.counts);
+        let points = std::mem::take(&mut self.partials.points);
+        self.sink.counts(&self.partials.counts, points);
     }
 
     fn admit_batch(&mut self, epoch: &EpochRecord, batch: &ScannedBatch, duplicates: &[Duplicate]) {
@@ -211,8 +221,8 @@ impl Admission {
             rest = after;
             let steps = &batch.steps.steps[scanned.first_fingerprint..end];
             counts.records += 1;
-            counts.spans += u64::from(scanned.spans);
-            counts.rejected += u64::from(scanned.spans) - steps.len() as u64;
+            counts.spans += u64::from(scanned.units);
+            counts.rejected += u64::from(scanned.units) - steps.len() as u64;
             for step in steps {
                 if is_copy(duplicates, step.index) {
                     counts.duplicate += 1;
@@ -241,13 +251,30 @@ impl Admission {
             let letter =
                 DeadLetter::of_record(&here.record, &here.origin, scanned.encoding.as_str(), error);
             bury(tables, &here.stamp, &*self.sink, letter);
+        } else if scanned.encoding == Encoding::OtlpMetrics {
+            let mut points = PointPass {
+                here,
+                duplicates,
+                next_fingerprint: scanned.first_fingerprint,
+                outcome: &mut outcome.points,
+                tables,
+                partials: &mut self.partials,
+                rules: &self.rules,
+                sink: &*self.sink,
+            };
+            let bytes = here.record.payload().unwrap_or_default();
+            let options = &self.rules.scan.decode.walk;
+            let walked = metrics::walk(bytes, options, |resource, _, metric, point| {
+                points.see(resource, metric, point);
+            });
+            debug_assert!(walked.is_ok(), "what pass 1 could walk can be walked again");
         } else {
             let mut spans = SpanPass {
                 here,
                 scanned,
                 duplicates,
                 next_fingerprint: scanned.first_fingerprint,
-                outcome: &mut outcome,
+                outcome: &mut outcome.spans,
                 tables,
                 partials: &mut self.partials,
                 rules: &self.rules,
@@ -266,9 +293,9 @@ impl Admission {
         }
         let counts = &mut self.partials.counts;
         counts.records += 1;
-        counts.spans += u64::from(scanned.spans);
-        counts.duplicate += u64::from(outcome.duplicate);
-        counts.rejected += u64::from(outcome.rejected);
+        counts.duplicate += u64::from(outcome.spans.duplicate);
+        counts.rejected += u64::from(outcome.spans.rejected);
+        counts.spans += u64::from(outcome.spans.all());
         // What a record claimed to be is in its dead letter.
         let encoding = if scanned.error.is_some() {
             UNDECODABLE
@@ -322,7 +349,7 @@ struct SpanPass<'r> {
     scanned: &'r ScannedRecord,
     duplicates: &'r [Duplicate],
     next_fingerprint: usize,
-    outcome: &'r mut RecordOutcome,
+    outcome: &'r mut Outcome,
     tables: &'r mut ShardTables,
     partials: &'r mut Partials,
     rules: &'r AdmitRules,
@@ -374,14 +401,19 @@ impl SpanPass<'_> {
     }
 }
 
-/// Whether the span at `index` of a record is among the record's duplicates.
-fn is_copy(duplicates: &[Duplicate], index: u32) -> bool {
+/// Whether the span or point at `index` of a record is among the record's duplicates.
+pub(super) fn is_copy(duplicates: &[Duplicate], index: u32) -> bool {
     duplicates
         .iter()
         .any(|duplicate| duplicate.span == index || duplicate.span == WHOLE_RECORD)
 }
 
-fn bury(tables: &mut ShardTables, stamp: &Stamp, sink: &dyn RawSink, letter: DeadLetter) {
+pub(super) fn bury(
+    tables: &mut ShardTables,
+    stamp: &Stamp,
+    sink: &dyn RawSink,
+    letter: DeadLetter,
+) {
     let origin = letter.origin();
     tables.dead_letters.push(
         &letter.record,
@@ -402,6 +434,8 @@ pub(super) struct Admitted<'scope> {
     pub traces: StreamVec<'scope, Epoch, TracePartial>,
     /// Candidates for the top lists.
     pub top: StreamVec<'scope, Epoch, TopPartial>,
+    /// Sums per process and minute.
+    pub resources: StreamVec<'scope, Epoch, ResourcePartial>,
     /// What was counted.
     pub counts: StreamVec<'scope, Epoch, EpochCounts>,
 }
@@ -424,12 +458,15 @@ pub(super) fn admit<'scope>(
     let (windows_out, windows) = builder.new_output();
     let (traces_out, traces) = builder.new_output();
     let (top_out, top) = builder.new_output();
+    let (resources_out, resources) = builder.new_output();
     let (counts_out, counts) = builder.new_output();
     let mut windows_out =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<StepPartial>>>::from(windows_out);
     let mut traces_out =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<TracePartial>>>::from(traces_out);
     let mut top_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<TopPartial>>>::from(top_out);
+    let mut resources_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<ResourcePartial>>>::from(resources_out);
     let mut counts_out =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<EpochCounts>>>::from(counts_out);
     builder.build(move |caps| {
@@ -472,8 +509,8 @@ pub(super) fn admit<'scope>(
                 let mut rest = cursors[1..]
                     .iter_mut()
                     .filter_map(|cursor| cursor.advance_to(&record));
-                let (Some(traces_cap), Some(top_cap), Some(counts_cap)) =
-                    (rest.next(), rest.next(), rest.next())
+                let (Some(traces_cap), Some(top_cap), Some(resources_cap), Some(counts_cap)) =
+                    (rest.next(), rest.next(), rest.next(), rest.next())
                 else {
                     unreachable!("the cursors of all ports move together");
                 };
@@ -490,6 +527,10 @@ pub(super) fn admit<'scope>(
                     .activate()
                     .session(&top_cap)
                     .give_container(&mut partials.top.take());
+                resources_out
+                    .activate()
+                    .session(&resources_cap)
+                    .give_container(&mut partials.resources.take());
                 counts_out
                     .activate()
                     .session(&counts_cap)
@@ -504,6 +545,7 @@ pub(super) fn admit<'scope>(
         windows,
         traces,
         top,
+        resources,
         counts,
     }
 }

@@ -32,7 +32,7 @@ impl RawSink for Kept {
         self.letters.borrow_mut().push(told);
     }
 
-    fn counts(&self, _counts: &EpochCounts) {}
+    fn counts(&self, _counts: &EpochCounts, _points: PointCounts) {}
 }
 
 fn span(id: u8, end_us: i64) -> SpanView<'static> {
@@ -60,7 +60,7 @@ fn scanned(slot: u32, partition: i32, records: &[&[SpanView<'static>]]) -> Rc<Sc
             encoding: Encoding::OtlpProtobuf,
             transcoded: None,
             error: None,
-            spans: spans.len() as u32,
+            units: spans.len() as u32,
             first_fingerprint: fingerprints.len(),
         });
         let valid = spans.iter().filter(|span| span.span_id != [0; 8]);
@@ -187,7 +187,7 @@ fn a_record_that_cannot_be_decoded_is_buried_whole() {
     let (mut admission, kept) = admission(&Settings::default());
     let mut batch = Rc::try_unwrap(scanned(0, 2, &[&[span(1, NOW_US)]])).unwrap();
     batch.records[0].error = Some(RecordError::EmptyPayload);
-    batch.records[0].spans = 0;
+    batch.records[0].units = 0;
     batch.fingerprints.clear();
     admission.admit(&at(NOW_US), vec![Rc::new(batch)], vec![]);
     let counts = &admission.partials.counts;

@@ -21,13 +21,16 @@ use super::fatal::Fatal;
 use super::freshness::{EpochCounts, Freshness};
 use super::keeper::Keeper;
 use super::output::Output;
+use super::points::PointCounts;
 use super::replays;
+use super::resource::{ResourcePartial, Resources};
 use super::rules::Rules;
 use super::scan::{self, Scanned};
 use super::session::{SessionChange, SessionOut, Sessions, group_of_session};
 use super::source::{self, SourceParts};
 use super::top_n::TopN;
 use super::trace::{TracePartial, TraceUpdate, Traces, group_of_trace};
+use super::user_day::{UserChange, UserDays, group_of_user};
 use super::window::{MINUTE_S, StepPartial, Windows, group_of_agent};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::service::CheckpointService;
@@ -74,12 +77,17 @@ impl RawSink for ToOutput {
         self.0.output.dead_letter(epoch, letter);
     }
 
-    fn counts(&self, counts: &EpochCounts) {
+    fn counts(&self, counts: &EpochCounts, points: PointCounts) {
         let metrics = &self.0.metrics;
         metrics.spans_in.add(counts.spans);
         metrics.spans_duplicate.add(counts.duplicate);
         metrics.spans_rejected.add(counts.rejected);
         metrics.spans_late.add(counts.late);
+        let all = points.landed + points.duplicate + points.rejected;
+        metrics.points_in.add(all);
+        metrics.points_duplicate.add(points.duplicate);
+        metrics.points_rejected.add(points.rejected);
+        metrics.points_late.add(points.late);
     }
 }
 
@@ -127,6 +135,7 @@ pub(super) fn build(
         rows.push(steps);
         if rules.layers == Layers::All {
             rows.extend(traces(admitted.traces, &epochs, shared, keeper));
+            rows.push(resources(admitted.resources, &epochs, shared, keeper));
             let ranks =
                 (admitted.top).top_n(&epochs, keeper, rules.top_n, rules.allowed_lateness_us);
             rows.push(ranks.per_epoch(
@@ -274,17 +283,25 @@ fn windows<'scope>(
 #[derive(Clone)]
 enum OfTraces {
     Update(TraceUpdate),
-    Edges(EdgePartial),
+    Sums(OfSums),
 }
 
-/// Traces, the sessions that they make up and the flags on these, and the transitions within traces.
+/// What an epoch brings of the traces to sums over several of them.
+#[derive(Clone)]
+enum OfSums {
+    Edge(EdgePartial),
+    User(UserChange),
+}
+
+/// Traces, the sessions that they make up and the flags on these, the transitions within traces, and the days of users.
 fn traces<'scope>(
     partials: StreamVec<'scope, Epoch, TracePartial>,
     epochs: &EpochTable,
     shared: &Shared,
     keeper: &Keeper,
-) -> [StreamVec<'scope, Epoch, Row>; 3] {
+) -> [StreamVec<'scope, Epoch, Row>; 4] {
     let rules = &shared.rules;
+    let zone = rules.users.zone;
     let mut traces = Traces::new(rules.traces);
     keeper.restore(&mut traces);
     let saves = keeper.clone();
@@ -295,10 +312,19 @@ fn traces<'scope>(
     });
     let of_traces = partials.per_epoch(by_trace, "traces", epochs, move |record, partials| {
         let updates = traces.apply(record, partials);
-        let mut out: Vec<_> = updates.into_iter().map(OfTraces::Update).collect();
+        let mut sums: Vec<_> = (updates.iter())
+            .flat_map(|update| UserChange::of(update, zone))
+            .map(OfSums::User)
+            .collect();
         if record.dws_block_ends {
-            out.extend(traces.take_edges().map(OfTraces::Edges));
+            sums.extend(traces.take_edges().map(OfSums::Edge));
+            let forgotten = traces.take_forgotten();
+            sums.extend(forgotten.map(|trace| OfSums::User(UserChange::settled(trace, zone))));
         }
+        let updates = updates.into_iter().map(OfTraces::Update);
+        let out = updates
+            .chain(sums.into_iter().map(OfTraces::Sums))
+            .collect();
         saves.save(record, &mut traces);
         tell(traces.len());
         out
@@ -307,11 +333,21 @@ fn traces<'scope>(
         clippy::result_large_err,
         reason = "two streams, not an outcome and its error"
     )]
-    let (updates, changed) = of_traces.ok_err(|of_traces| match of_traces {
-        OfTraces::Update(update) => Ok(update),
-        OfTraces::Edges(changed) => Err(changed),
+    let (updates, of_sums): (_, StreamVec<'_, Epoch, OfSums>) =
+        of_traces.ok_err(|of_traces| match of_traces {
+            OfTraces::Update(update) => Ok(update),
+            OfTraces::Sums(of_sums) => Err(of_sums),
+        });
+    #[expect(
+        clippy::result_large_err,
+        reason = "two streams, not an outcome and its error"
+    )]
+    let (of_edges, of_users) = of_sums.ok_err(|of_sums| match of_sums {
+        OfSums::Edge(changed) => Ok(changed),
+        OfSums::User(changed) => Err(changed),
     });
-    let edge_rows = edges(changed, epochs, shared, keeper);
+    let edge_rows = edges(of_edges, epochs, shared, keeper);
+    let user_rows = users(of_users, epochs, shared, keeper);
     let loop_min_repeats = rules.sessions.loop_min_repeats;
     let trace_rows = updates.clone().per_epoch(
         Pipeline,
@@ -340,7 +376,7 @@ fn traces<'scope>(
             .filter_map(|out| session_out(out, loop_min_repeats, record.epoch))
             .collect()
     });
-    [trace_rows, session_rows, edge_rows]
+    [trace_rows, session_rows, edge_rows, user_rows]
 }
 
 /// The transitions between steps, by agent and minute.
@@ -365,6 +401,57 @@ fn edges<'scope>(
         updates
             .into_iter()
             .map(|update| collect::edge_row(update, record.epoch))
+            .collect()
+    })
+}
+
+/// What the processes of agents take, by minute.
+fn resources<'scope>(
+    partials: StreamVec<'scope, Epoch, ResourcePartial>,
+    epochs: &EpochTable,
+    shared: &Shared,
+    keeper: &Keeper,
+) -> StreamVec<'scope, Epoch, Row> {
+    let rules = &shared.rules;
+    let mut resources = Resources::new(rules.allowed_lateness_us, rules.sessions.ttl_us);
+    keeper.restore(&mut resources);
+    let keeper = keeper.clone();
+    let tell = state_gauge(shared, "processes");
+    let workers = partials.scope().peers();
+    let by_process =
+        Exchange::new(move |partial: &ResourcePartial| owner(partial.group(), workers) as u64);
+    partials.per_epoch(by_process, "resources", epochs, move |record, partials| {
+        let updates = resources.apply(record, partials);
+        keeper.save(record, &mut resources);
+        tell(resources.len());
+        updates
+            .into_iter()
+            .map(|update| collect::resource_row(update, record.epoch))
+            .collect()
+    })
+}
+
+/// The days of users.
+fn users<'scope>(
+    changes: StreamVec<'scope, Epoch, UserChange>,
+    epochs: &EpochTable,
+    shared: &Shared,
+    keeper: &Keeper,
+) -> StreamVec<'scope, Epoch, Row> {
+    let mut users = UserDays::new(shared.rules.users);
+    keeper.restore(&mut users);
+    let keeper = keeper.clone();
+    let tell = state_gauge(shared, "users");
+    let workers = changes.scope().peers();
+    let by_user =
+        Exchange::new(move |change: &UserChange| owner(group_of_user(&change.key), workers) as u64);
+    changes.per_epoch(by_user, "users", epochs, move |record, changes| {
+        let updates = users.apply(record, changes);
+        keeper.save(record, &mut users);
+        tell(users.len());
+        updates
+            .into_iter()
+            .map(|update| collect::user_row(update, record.epoch))
             .collect()
     })
 }

@@ -8,19 +8,23 @@ use super::anomaly::Flag;
 use super::edge::EdgeUpdate;
 use super::epochs::Epoch;
 use super::freshness::FreshnessRow as Minute;
+use super::resource::ResourceUpdate;
 use super::session::SessionSummary;
 use super::top_n::{TopChange, TopItem, TopList};
 use super::trace::TraceUpdate;
 use super::trace_summary::{SessionKey, longest_run};
+use super::user_day::UserDayUpdate;
 use super::window::{FiredWindow, MINUTE_S, StepKey, WindowKind};
 use crate::sink::block::{Block, cut};
 use crate::sink::tables::ads_anomaly::{self, AnomalyRow, Real};
 use crate::sink::tables::ads_freshness::{self, FreshnessRow};
 use crate::sink::tables::ads_top::{self, TopErrorRow, TopSpanRow};
 use crate::sink::tables::dws_edge::{self, EdgeRow};
+use crate::sink::tables::dws_resource::{self, ResourceRow};
 use crate::sink::tables::dws_session::{self, SessionRow};
 use crate::sink::tables::dws_step::{self, StepRow};
 use crate::sink::tables::dws_trace::{self, TraceRow};
+use crate::sink::tables::dws_user::{self, UserRow};
 use crate::sink::tables::{RowTable, Table};
 
 /// DWS and ADS tables have one sink shard.
@@ -47,10 +51,14 @@ pub enum Row {
     Freshness(Box<FreshnessRow>),
     /// `dws_edge_1m`.
     Edge(Box<EdgeRow>),
+    /// `dws_resource_1m`.
+    Resource(Box<ResourceRow>),
+    /// `dws_user_1d`.
+    User(Box<UserRow>),
 }
 
 /// The tables, by [`Row::table`].
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 13] = [
     "dws_step_1m",
     "dws_step_5m",
     "dws_step_1h",
@@ -62,6 +70,8 @@ pub const TABLES: [&str; 11] = [
     "ads_top_error",
     "ads_freshness",
     "dws_edge_1m",
+    "dws_resource_1m",
+    "dws_user_1d",
 ];
 
 impl Row {
@@ -80,6 +90,8 @@ impl Row {
             Row::Error(_) => 8,
             Row::Freshness(_) => 9,
             Row::Edge(_) => 10,
+            Row::Resource(_) => 11,
+            Row::User(_) => 12,
         }
     }
 }
@@ -261,6 +273,39 @@ pub fn edge_row(update: EdgeUpdate, rev: Epoch) -> Row {
     }))
 }
 
+/// The row of a user's day.
+#[must_use]
+pub fn user_row(update: UserDayUpdate, rev: Epoch) -> Row {
+    let UserDayUpdate { key, segment, sums } = update;
+    let row = UserRow {
+        day: key.day,
+        namespace: key.namespace,
+        user_id: key.user_id,
+        segment,
+        rev,
+        is_deleted: sums.is_none(),
+        ..UserRow::default()
+    };
+    Row::User(Box::new(match sums {
+        None => row,
+        Some(sums) => UserRow {
+            sessions: sums.sessions,
+            traces: sums.traces,
+            turns: sums.turns,
+            steps: sums.totals.steps,
+            llm_calls: sums.totals.llm_calls,
+            tool_calls: sums.totals.tool_calls,
+            errors: sums.totals.errors,
+            input_tokens: sums.totals.input_tokens,
+            output_tokens: sums.totals.output_tokens,
+            cost_nanousd: sums.totals.cost_nanousd,
+            first_time: sums.first_us,
+            last_time: sums.last_us,
+            ..row
+        },
+    }))
+}
+
 /// The row of a flag.
 #[must_use]
 pub fn anomaly_row(flag: Flag, rev: Epoch) -> Row {
@@ -378,6 +423,25 @@ pub fn freshness_row(minute: Minute, rev: Epoch) -> Row {
     }))
 }
 
+/// The row of a minute of a process.
+#[must_use]
+pub fn resource_row(update: ResourceUpdate, rev: Epoch) -> Row {
+    Row::Resource(Box::new(ResourceRow {
+        agent: update.process.agent,
+        instance: update.process.instance,
+        window_start: seconds(update.minute_s),
+        window_end: seconds(update.minute_s + MINUTE_S),
+        samples: update.samples,
+        cpu_time_us: update.cpu_time_us,
+        memory_sum_bytes: update.memory_sum_bytes,
+        memory_max_bytes: update.memory_max_bytes,
+        threads_max: update.threads_max,
+        is_final: update.is_final,
+        rev,
+        is_deleted: false,
+    }))
+}
+
 /// The tables that one worker owns.
 pub struct Collected {
     steps: [RowTable<StepRow>; 3],
@@ -389,6 +453,8 @@ pub struct Collected {
     errors: RowTable<TopErrorRow>,
     freshness: RowTable<FreshnessRow>,
     edges: RowTable<EdgeRow>,
+    resources: RowTable<ResourceRow>,
+    users: RowTable<UserRow>,
 }
 
 impl Default for Collected {
@@ -407,6 +473,8 @@ impl Default for Collected {
             errors: ads_top::errors(),
             freshness: ads_freshness::freshness(),
             edges: dws_edge::edges(),
+            resources: dws_resource::resources(),
+            users: dws_user::users(),
         }
     }
 }
@@ -425,6 +493,8 @@ impl Collected {
                 Row::Error(row) => self.errors.push(*row),
                 Row::Freshness(row) => self.freshness.push(*row),
                 Row::Edge(row) => self.edges.push(*row),
+                Row::Resource(row) => self.resources.push(*row),
+                Row::User(row) => self.users.push(*row),
             }
         }
     }
@@ -432,7 +502,7 @@ impl Collected {
     /// Cuts the blocks of everything added.
     pub fn close(&mut self, epoch: Epoch) -> Vec<Block> {
         let [minute, five_minutes, hour] = &mut self.steps;
-        let tables: [&mut dyn Table; 11] = [
+        let tables: [&mut dyn Table; 13] = [
             minute,
             five_minutes,
             hour,
@@ -444,6 +514,8 @@ impl Collected {
             &mut self.errors,
             &mut self.freshness,
             &mut self.edges,
+            &mut self.resources,
+            &mut self.users,
         ];
         tables
             .into_iter()

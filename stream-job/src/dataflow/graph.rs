@@ -24,7 +24,7 @@ use crate::cluster::Shape;
 use crate::ops::job::Shutdown;
 use crate::ops::settings::{OnDataLoss, Settings};
 use crate::source::buffer::PartitionBuffer;
-use crate::source::{Polled, Reader};
+use crate::source::{Polled, Reader, TopicFilter};
 
 /// One operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -252,6 +252,7 @@ fn build_idle(worker: &mut Worker, settings: &Settings) {
         on_data_loss: OnDataLoss::Stop,
         buffers: Vec::new(),
         budget_bytes: 1,
+        timeless: TopicFilter::Name(String::new()),
         idle_timeout_ms: i64::MAX,
         max_watermark_drift_us: 0,
         event_times: Rc::new(RefCell::new(Vec::new())),

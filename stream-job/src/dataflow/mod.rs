@@ -1,7 +1,7 @@
 //! The timely dataflow: epochs, deduplication, windows, traces, sessions, anomalies, top lists.
 //!
 //! A span's way: `source` releases records by epoch → `scan` walks and fingerprints → [`dedup`] judges → [`admit`]
-//! makes rows and partial sums → [`window`], [`trace`], [`session`], [`anomaly`], [`top_n`], [`freshness`] keep what is
+//! makes rows and partial sums → [`window`], [`trace`], [`session`], [`user_day`], [`anomaly`], [`top_n`], [`freshness`] keep what is
 //! corrected later → [`collect`] cuts the blocks of their tables. `control` and [`coordinator`] agree on the epochs.
 
 pub mod admit;
@@ -36,10 +36,12 @@ mod own_log;
 pub mod owners;
 mod packing;
 mod plan;
+mod points;
 mod prepare;
 pub mod processes;
 mod progress;
 pub mod replays;
+pub mod resource;
 mod resume;
 mod rules;
 mod run;
@@ -51,6 +53,7 @@ pub mod top_n;
 pub mod trace;
 pub mod trace_state;
 pub mod trace_summary;
+pub mod user_day;
 pub mod window;
 pub mod windowing;
 mod windows_only;

@@ -15,7 +15,7 @@ use super::source::OpenReader;
 use crate::checkpoint::record::Position;
 use crate::ops::bounds::Bounds;
 use crate::ops::job::{JobError, Shutdown};
-use crate::ops::settings::Settings;
+use crate::ops::settings::{Layers, Settings};
 use crate::source::buffer::PartitionBuffer;
 use crate::source::kafka::{self, Found, KafkaReader, Range, TopicSpec};
 use crate::source::recording::{RecordingReader, RecordingSource};
@@ -59,10 +59,9 @@ impl SourcePlan {
         settings: &Settings,
         shutdown: &Shutdown,
     ) -> anyhow::Result<(SourcePlan, Vec<Found>)> {
+        let read = topics_read(settings);
         tracing::info!(
-            "reading {} and {} from Kafka at {}",
-            settings.spans_topic,
-            settings.documents_topic,
+            "reading {read} from Kafka at {}",
             settings.kafka_bootstrap_servers
         );
         let mut config = kafka::client_config(settings);
@@ -77,7 +76,6 @@ impl SourcePlan {
             let bytes = usize::try_from(settings.max_record_bytes.0).unwrap_or(usize::MAX);
             kafka::ensure_topics(&config, &topics(settings), bytes, shutdown)?;
         }
-        let read = topics_read(settings);
         let found = kafka::find_partitions(&config, &read, TOPIC_APPEARS_WITHIN, shutdown)?;
         if found.is_empty() {
             tracing::warn!("no topic matches yet; they are looked for every discovery_interval");
@@ -198,9 +196,11 @@ fn topics(settings: &Settings) -> Vec<TopicSpec> {
         retention_days,
     };
     let read = topics_read(settings);
-    let mut topics: Vec<TopicSpec> = read.names().map(|name| topic(name, 6, Some(7))).collect();
+    let partitions = |name: &str| if name == settings.metrics_topic { 3 } else { 6 };
+    let mut topics: Vec<TopicSpec> = (read.names())
+        .map(|name| topic(name, partitions(name), Some(7)))
+        .collect();
     topics.extend([
-        topic("otlp_metrics", 3, Some(7)),
         topic("agent.rules", 1, None),
         topic(&settings.alerts_topic, 3, Some(30)),
         topic(&settings.dead_letter_topic, 3, Some(30)),
@@ -210,9 +210,15 @@ fn topics(settings: &Settings) -> Vec<TopicSpec> {
 
 /// The topics that the job reads.
 pub(super) fn topics_read(settings: &Settings) -> TopicFilters {
-    let read = [&settings.spans_topic, &settings.documents_topic];
+    let mut read = vec![&settings.spans_topic, &settings.documents_topic];
+    // Nothing is made of metrics where only windows of steps are.
+    if !settings.metrics_topic.is_empty() && settings.layers == Layers::All {
+        read.push(&settings.metrics_topic);
+    }
     TopicFilters::new(
-        read.map(|topic| TopicFilter::of(topic)).into(),
+        read.into_iter()
+            .map(|topic| TopicFilter::of(topic))
+            .collect(),
         vec![
             settings.alerts_topic.clone(),
             settings.dead_letter_topic.clone(),

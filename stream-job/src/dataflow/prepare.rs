@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use warehouse::{ClientOptions, MigrateOptions};
+use warehouse::{ClientOptions, MigrateError, MigrateOptions};
 
 use crate::checkpoint::record::EpochRecord;
 use crate::ops::job::{JobError, Shutdown};
 use crate::ops::metrics::Metrics;
-use crate::ops::settings::{InsertCompression, Settings};
+use crate::ops::settings::{InsertCompression, SettingValue as _, Settings};
 use crate::sink::durability::sync_inserts;
 use crate::sink::probe::prove_warehouse;
 use crate::sink::target::Target;
@@ -73,7 +73,11 @@ pub(super) async fn prepare_warehouse(
             Err(error) => return Err(error.into()),
         }
     }
-    let report = warehouse::migrate(&options, &MigrateOptions::default()).await?;
+    let wanted = MigrateOptions {
+        business_time_zone: Some(settings.business_time_zone.show()),
+        ..MigrateOptions::default()
+    };
+    let report = (warehouse::migrate(&options, &wanted).await).map_err(refuse_other_time_zone)?;
     if !report.applied.is_empty() {
         tracing::info!(
             "applied {} migrations to database {}",
@@ -89,6 +93,20 @@ pub(super) async fn prepare_warehouse(
         .context("set whether the warehouse syncs every insert (setting `warehouse_fsync`)")?;
     metrics.health.set_warehouse_proven(true);
     Ok(())
+}
+
+/// Days of two time zones in one table would say nothing, and starting again would not mend it.
+fn refuse_other_time_zone(error: MigrateError) -> anyhow::Error {
+    match &error {
+        MigrateError::TimeZone { fixed, .. } => JobError::Refused(format!(
+            "{error}. Set business_time_zone = \"{fixed}\", or choose another database with clickhouse_database"
+        ))
+        .into(),
+        MigrateError::UnknownTimeZone { .. } => {
+            JobError::Refused(format!("{error}: setting `business_time_zone`")).into()
+        }
+        _ => error.into(),
+    }
 }
 
 /// The newest epoch that has landed whole, of any timeline; 0 where none has.

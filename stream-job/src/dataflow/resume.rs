@@ -11,9 +11,11 @@ use super::dedup::Dedup;
 use super::edge::Edges;
 use super::freshness::Freshness;
 use super::replays::Replays;
+use super::resource::Resources;
 use super::session::Sessions;
 use super::top_n::LocalTop;
 use super::trace::Traces;
+use super::user_day::UserDays;
 use super::window::Windows;
 use crate::checkpoint::epoch_log::Replay;
 use crate::checkpoint::load::{self, LoadError};
@@ -55,6 +57,8 @@ fn known_operators() -> BTreeMap<&'static str, &'static [u16]> {
         known::<Traces>(),
         known::<Sessions>(),
         known::<Edges>(),
+        known::<Resources>(),
+        known::<UserDays>(),
         known::<LocalTop>(),
         known::<Freshness>(),
     ]

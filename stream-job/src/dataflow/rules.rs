@@ -11,6 +11,7 @@ use super::dedup::Horizons;
 use super::scan::ScanRules;
 use super::session::SessionRules;
 use super::trace::TraceTimes;
+use super::user_day::UserDayRules;
 use crate::decode::DecodeOptions;
 use crate::decode::document::DocumentOptions;
 use crate::decode::protobuf::WalkOptions;
@@ -30,6 +31,7 @@ pub(super) struct Rules {
     pub max_keys_per_agent: usize,
     pub traces: TraceTimes,
     pub sessions: SessionRules,
+    pub users: UserDayRules,
     pub anomalies: AnomalyRules,
     pub top_n: usize,
     pub layers: Layers,
@@ -64,6 +66,10 @@ impl Rules {
             top_n: settings.top_n as usize,
             writes_raw: settings.layers == Layers::All,
         };
+        let traces = TraceTimes {
+            orphan_grace_us: micros(settings.orphan_grace),
+            trace_ttl_us: micros(settings.trace_ttl),
+        };
         Self {
             admit,
             dedup: Horizons {
@@ -73,9 +79,10 @@ impl Rules {
             replay_memory_ms: millis(settings.replay_memory),
             allowed_lateness_us,
             max_keys_per_agent: settings.max_keys_per_agent as usize,
-            traces: TraceTimes {
-                orphan_grace_us: micros(settings.orphan_grace),
-                trace_ttl_us: micros(settings.trace_ttl),
+            traces,
+            users: UserDayRules {
+                zone: settings.business_time_zone.0,
+                kept_us: traces.kept_us(),
             },
             sessions: SessionRules {
                 idle_us: micros(settings.session_idle),
@@ -98,6 +105,7 @@ impl Rules {
 /// How records are decoded.
 pub(crate) fn decode_options(settings: &Settings) -> DecodeOptions {
     DecodeOptions {
+        metrics_topic: TopicFilter::of(&settings.metrics_topic),
         documents_topic: TopicFilter::of(&settings.documents_topic),
         document: DocumentOptions {
             agent: settings.document_agent.clone(),

@@ -28,9 +28,9 @@ use crate::ops::failpoint;
 use crate::ops::job::Shutdown;
 use crate::ops::metrics::Metrics;
 use crate::ops::settings::Settings;
-use crate::source::TopicPartition;
 use crate::source::buffer::Batch;
 use crate::source::kafka::Discovery;
+use crate::source::{TopicFilter, TopicPartition};
 
 /// A worker looks this often whether the run has failed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -407,6 +407,7 @@ fn source_parts(input: &RunInput, worker: usize, workers: usize) -> SourceParts 
         on_data_loss: input.settings.on_data_loss,
         buffers,
         budget_bytes: budget / workers,
+        timeless: TopicFilter::of(&input.settings.metrics_topic),
         idle_timeout_ms: idle_timeout_ms(&input.settings),
         saved: saved_by(input.checkpoints.clone(), worker),
         max_watermark_drift_us: time_rules(&input.settings).max_watermark_drift_us,

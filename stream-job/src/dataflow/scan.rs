@@ -1,7 +1,8 @@
-//! Pass 1 over the records: find the encoding, walk, validate and fingerprint every span; keep nothing decoded.
+//! Pass 1 over the records: find the encoding, walk, validate and fingerprint every span and metric point; keep nothing
+//! decoded.
 //!
-//! A record that cannot be decoded is rejected whole, which is known only after its last byte: so its spans ask for
-//! their verdicts only once its walk has ended well.
+//! A record that cannot be decoded is rejected whole, which is known only after its last byte: so its spans or points ask
+//! for their verdicts only once its walk has ended well.
 
 use std::rc::Rc;
 
@@ -17,7 +18,8 @@ use super::replays::{Claim, replayed_letter};
 use super::source::{EventTimes, PartitionBatch};
 use super::window::Steps;
 use crate::decode::protobuf::Walker;
-use crate::decode::{DecodeOptions, Encoding, RecordError, span_bytes};
+use crate::decode::{DecodeOptions, Encoding, RecordError, metrics, span_bytes};
+use crate::metric::{self, PointView};
 use crate::span::validate::Limits;
 use crate::span::{CleanSettings, clean, fingerprint, validate};
 
@@ -30,9 +32,9 @@ pub(super) struct ScannedRecord {
     pub transcoded: Option<Vec<u8>>,
     /// Why it is rejected whole.
     pub error: Option<RecordError>,
-    /// Its spans, valid or not.
-    pub spans: u32,
-    /// Fingerprints of its valid spans start here in [`ScannedBatch::fingerprints`].
+    /// Its spans or points, valid or not.
+    pub units: u32,
+    /// Fingerprints of the valid ones start here in [`ScannedBatch::fingerprints`].
     pub first_fingerprint: usize,
 }
 
@@ -43,7 +45,7 @@ pub(super) struct ScannedBatch {
     pub batch: PartitionBatch,
     /// What was found in each.
     pub records: Vec<ScannedRecord>,
-    /// Fingerprints of all valid spans, in order.
+    /// Fingerprints of all valid spans and points, in order.
     pub fingerprints: Vec<u128>,
     /// Steps of all valid spans, in order, where nothing but windows is made of them.
     pub steps: Steps,
@@ -97,10 +99,36 @@ impl Scanner {
             let (encoding, bytes) =
                 span_bytes(topic, record.headers(), payload, &self.rules.decode);
             let mut record_max_us: Option<i64> = None;
+            let slot = scanned.batch.slot;
+            let worker = self.worker;
+            let candidate = |unit, event_us, fingerprint| Candidate {
+                slot,
+                record: at,
+                span: unit,
+                worker,
+                minute: minute_of(event_us),
+                of_document: encoding == Encoding::Document,
+                fingerprint,
+            };
             let walked = bytes.and_then(|bytes| {
-                let slot = scanned.batch.slot;
+                if encoding == Encoding::OtlpMetrics {
+                    let options = &self.rules.decode.walk;
+                    let fingerprints = &mut scanned.fingerprints;
+                    let visit = |resource: &_, scope: &_, metric: &_, point: &PointView<'_>| {
+                        if metric::validate(metric, point, &self.rules.limits, wall_ms).is_err() {
+                            return;
+                        }
+                        let fingerprint = metric::fingerprint(resource, scope, metric, point);
+                        let event_us = (point.time_unix_nano / 1_000).cast_signed();
+                        fingerprints.push(fingerprint);
+                        candidates.push(candidate(point.index, event_us, fingerprint));
+                        if event_us <= latest_us {
+                            record_max_us = record_max_us.max(Some(event_us));
+                        }
+                    };
+                    return Ok((metrics::walk(&bytes.bytes, options, visit)?, None));
+                }
                 let limits = &self.rules.limits;
-                let worker = self.worker;
                 let (fingerprints, steps) = (&mut scanned.fingerprints, &mut scanned.steps);
                 let only_windows = self.rules.only_windows.as_ref();
                 let spans =
@@ -115,16 +143,7 @@ impl Scanner {
                             if let Some(settings) = only_windows {
                                 steps.push(&clean(resource, scope, span, settings));
                             }
-                            let minute = minute_of(event_us);
-                            candidates.push(Candidate {
-                                slot,
-                                record: at,
-                                span: span.index,
-                                worker,
-                                minute,
-                                of_document: encoding == Encoding::Document,
-                                fingerprint,
-                            });
+                            candidates.push(candidate(span.index, event_us, fingerprint));
                             if event_us <= latest_us {
                                 record_max_us = record_max_us.max(Some(event_us));
                             }
@@ -136,18 +155,18 @@ impl Scanner {
                 };
                 Ok((spans, transcoded))
             });
-            let (error, spans, transcoded) = match walked {
-                Ok((spans, transcoded)) => {
+            let (error, units, transcoded) = match walked {
+                Ok((units, transcoded)) => {
                     max_event_us = max_event_us.max(record_max_us);
                     let has_valid = scanned.fingerprints.len() > first_fingerprint;
                     let letter = replayed_letter(record.headers()).filter(|_| has_valid);
                     claims.extend(letter.map(|letter| Claim {
-                        slot: scanned.batch.slot,
+                        slot,
                         record: at,
-                        worker: self.worker,
+                        worker,
                         letter,
                     }));
-                    (None, spans, transcoded)
+                    (None, units, transcoded)
                 }
                 Err(error) => {
                     scanned.fingerprints.truncate(first_fingerprint);
@@ -160,7 +179,7 @@ impl Scanner {
                 encoding,
                 transcoded,
                 error,
-                spans,
+                units,
                 first_fingerprint,
             });
         }

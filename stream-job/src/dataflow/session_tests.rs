@@ -368,6 +368,7 @@ fn a_traces_update_leaves_one_session_and_joins_the_other() {
         trace_id: 5,
         segment: 3,
         session: key("s"),
+        user_before: None,
         moved_from: Some(key("trace:5")),
         summary: std::sync::Arc::new(summary(0, 5)),
     };
@@ -379,6 +380,7 @@ fn a_traces_update_leaves_one_session_and_joins_the_other() {
     assert_eq!(found, [(&key("trace:5"), false), (&key("s"), true)]);
     assert!(changes.iter().all(|change| change.trace_segment == 3));
     let stays = TraceUpdate {
+        user_before: None,
         moved_from: None,
         ..update
     };

@@ -23,7 +23,7 @@ use crate::ops::failpoint;
 use crate::ops::metrics::Seconds;
 use crate::ops::settings::OnDataLoss;
 use crate::source::buffer::{Batch, PartitionBuffer};
-use crate::source::{Reader, TopicPartition, wall_ms};
+use crate::source::{Reader, TopicFilter, TopicPartition, wall_ms};
 
 /// At least this often the source looks at its partitions, so that idleness is noticed without records.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -72,6 +72,8 @@ pub(super) struct SourceParts {
     pub buffers: Vec<PartitionBuffer>,
     /// How many bytes to hold before an epoch is asked for.
     pub budget_bytes: usize,
+    /// The topics whose partitions have no say in how far event time has come: always idle.
+    pub timeless: TopicFilter,
     /// A partition is idle when it has been silent, and confirmed to be at its end, for this long.
     pub idle_timeout_ms: i64,
     /// How far a partition may be ahead of the slowest, µs; 0 aligns nothing.
@@ -402,11 +404,13 @@ impl Polling {
             .reader
             .confirmed_at_end_ms(at, buffer)
             .is_some_and(recently);
+        let is_silent =
+            confirmed && !buffer.paused && buffer.records() == 0 && !recently(*spoke_ms);
         PartitionReport {
             slot,
             position: buffer.position,
             max_event_us,
-            idle: confirmed && !buffer.paused && buffer.records() == 0 && !recently(*spoke_ms),
+            idle: is_silent || self.parts.timeless.matches(&buffer.partition.topic),
             ended: self.reader.has_ended(at, buffer),
             gaps: self.gaps[at].clone(),
         }

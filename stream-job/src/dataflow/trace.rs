@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::edge::{EdgeChanges, EdgePartial};
 use super::epochs::Epoch;
 use super::trace_state::TraceState;
-use super::trace_summary::{SessionKey, TraceId, TraceSummary};
+use super::trace_summary::{SessionKey, TraceId, TraceSummary, TraceUser};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::state::{Changes, Grouped};
 use crate::span::clean::CleanSpan;
@@ -78,8 +78,34 @@ pub struct TraceUpdate {
     pub session: SessionKey,
     /// The session that it belonged to when last told, where that was another one.
     pub moved_from: Option<SessionKey>,
+    /// Whose it was said to be when last told, and when it had ended.
+    pub user_before: Option<TraceUser>,
     /// What it says.
     pub summary: Arc<TraceSummary>,
+}
+
+impl TraceUpdate {
+    /// Whose it is now, where a span names a user.
+    #[must_use]
+    pub fn user(&self) -> Option<TraceUser> {
+        let (_, user_id) = self.summary.user_id.as_ref()?;
+        Some(TraceUser {
+            namespace: self.session.namespace.clone(),
+            user_id: user_id.clone(),
+            last_us: self.summary.last_us,
+        })
+    }
+}
+
+/// A trace with a user that was forgotten: nothing that it has said changes any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceForgotten {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The epoch its state was opened at.
+    pub segment: Epoch,
+    /// Whose it was said to be.
+    pub user: TraceUser,
 }
 
 /// A trace that has changed since it was told of.
@@ -88,6 +114,8 @@ struct Open {
     state: TraceState,
     /// The session that it was said to belong to; `None` where it was never told of.
     told: Option<SessionKey>,
+    /// Whose it was said to be.
+    told_user: Option<TraceUser>,
     /// Parents that had not come when the grace time was over, and have not come since.
     missing: BTreeSet<u64>,
     /// When the trace is looked at next; its timers for other times are void.
@@ -108,6 +136,7 @@ impl Open {
             segment,
             state,
             told: None,
+            told_user: None,
             missing: BTreeSet::new(),
             next_look_us: i64::MAX,
         }
@@ -126,6 +155,7 @@ impl Kept {
         Box::new(Open {
             segment: self.segment,
             told: Some(state.session_key(trace_id)),
+            told_user: state.user(),
             state,
             missing,
             next_look_us: self.next_look_us,
@@ -148,10 +178,14 @@ impl TraceTimes {
         last_us.saturating_add(self.orphan_grace_us)
     }
 
+    /// How long a trace is kept after its latest end.
+    pub(super) fn kept_us(&self) -> i64 {
+        self.trace_ttl_us.max(self.orphan_grace_us)
+    }
+
     /// When the trace is forgotten.
     fn ends_us(&self, last_us: i64) -> i64 {
-        let kept_us = self.trace_ttl_us.max(self.orphan_grace_us);
-        last_us.saturating_add(kept_us)
+        last_us.saturating_add(self.kept_us())
     }
 }
 
@@ -173,6 +207,7 @@ impl Open {
             segment,
             state,
             told,
+            told_user,
             mut missing,
             next_look_us,
         } = self;
@@ -192,6 +227,7 @@ impl Open {
             trace_id,
             segment,
             moved_from: told.filter(|before| *before != session),
+            user_before: told_user,
             session,
             summary: Arc::new(state.summary(orphans)),
         };
@@ -211,6 +247,7 @@ pub struct Traces {
     timers: BinaryHeap<Reverse<(i64, TraceId)>>,
     /// By what the transitions of those in `open` have changed.
     edges: EdgeChanges,
+    forgotten: Vec<TraceForgotten>,
     /// Traces that changed or went since the last checkpoint.
     changes: Changes<TraceId>,
 }
@@ -226,6 +263,7 @@ impl Traces {
             open: HashMap::new(),
             timers: BinaryHeap::new(),
             edges: EdgeChanges::default(),
+            forgotten: Vec::new(),
             changes: Changes::default(),
         }
     }
@@ -346,16 +384,29 @@ impl Traces {
     fn forget(&mut self, expired: &[TraceId]) {
         for trace_id in expired {
             let over = |kept: &Kept| self.times.ends_us(kept.last_us()) <= self.watermark_us;
-            if self.kept.get(trace_id).is_some_and(over) {
-                self.kept.remove(trace_id);
-                self.changes.note(*trace_id);
+            if !self.kept.get(trace_id).is_some_and(over) {
+                continue;
             }
+            self.changes.note(*trace_id);
+            let forgotten = self.kept.remove(trace_id).and_then(|kept| {
+                Some(TraceForgotten {
+                    trace_id: *trace_id,
+                    segment: kept.segment,
+                    user: TraceState::packed_user(&kept.packed)?,
+                })
+            });
+            self.forgotten.extend(forgotten);
         }
     }
 
     /// By what the transitions of the traces that were told of have changed since the last call.
     pub fn take_edges(&mut self) -> impl Iterator<Item = EdgePartial> + '_ {
         self.edges.drain()
+    }
+
+    /// The traces with a user that were forgotten since the last call.
+    pub fn take_forgotten(&mut self) -> impl Iterator<Item = TraceForgotten> + '_ {
+        self.forgotten.drain(..)
     }
 
     /// Number of traces held.

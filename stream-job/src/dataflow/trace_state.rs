@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::trace_summary::{
-    Place, Root, SessionKey, SessionSource, ToolCall, Totals, TraceId, TraceSummary,
+    Place, Root, SessionKey, SessionSource, ToolCall, Totals, TraceId, TraceSummary, TraceUser,
 };
 use crate::span::clean::{CleanSpan, Status, StepType};
 
@@ -186,13 +186,28 @@ impl TraceState {
         self.calls.extend(other.calls);
     }
 
+    /// Namespace of the root, else of the earliest span.
+    fn namespace(&self) -> &str {
+        match (&self.root, &self.earliest) {
+            (Some(_), _) => &self.root_namespace,
+            (None, Some((_, _, namespace))) => namespace,
+            (None, None) => "",
+        }
+    }
+
+    /// Whose it is as it stands, where a span names a user.
+    pub(super) fn user(&self) -> Option<TraceUser> {
+        let (_, user_id) = self.user.as_ref()?;
+        Some(TraceUser {
+            namespace: self.namespace().to_owned(),
+            user_id: user_id.clone(),
+            last_us: self.last_us,
+        })
+    }
+
     /// The session that it belongs to as it stands.
     pub(super) fn session_key(&self, trace_id: TraceId) -> SessionKey {
-        let namespace = match (&self.root, &self.earliest) {
-            (Some(_), _) => self.root_namespace.clone(),
-            (None, Some((_, _, namespace))) => namespace.clone(),
-            (None, None) => String::new(),
-        };
+        let namespace = self.namespace().to_owned();
         let session_id = match (&self.session, &self.conversation) {
             (Some((_, id)), _) | (None, Some((_, id))) => id.clone(),
             (None, None) => format!("trace:{trace_id:032x}"),

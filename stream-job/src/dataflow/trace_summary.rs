@@ -21,6 +21,17 @@ pub struct SessionKey {
     pub session_id: String,
 }
 
+/// Whose a trace is, and when it last ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceUser {
+    /// `service.namespace`.
+    pub namespace: String,
+    /// The user.
+    pub user_id: String,
+    /// Latest end, µs since 1970.
+    pub last_us: i64,
+}
+
 /// What a session id was taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SessionSource {

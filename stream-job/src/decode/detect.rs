@@ -13,6 +13,10 @@ pub enum Encoding {
     OtlpJson,
     /// A session document, JSON.
     Document,
+    /// OTLP `ExportMetricsServiceRequest`, protobuf.
+    OtlpMetrics,
+    /// The same as JSON, which is not read.
+    MetricsJson,
     /// None of these.
     Unknown,
 }
@@ -25,6 +29,8 @@ impl Encoding {
             Encoding::OtlpProtobuf => "otlp_protobuf",
             Encoding::OtlpJson => "otlp_json",
             Encoding::Document => "document",
+            Encoding::OtlpMetrics => "otlp_metrics",
+            Encoding::MetricsJson => "otlp_metrics_json",
             Encoding::Unknown => "unknown",
         }
     }
@@ -65,6 +71,23 @@ pub fn detect(is_documents_topic: bool, headers: &Headers, payload: &[u8]) -> En
             _ if payload[0] == request::RESOURCE_SPANS as u8 => Encoding::OtlpProtobuf,
             _ => Encoding::Unknown,
         },
+    }
+}
+
+/// Finds the encoding of a payload of a topic with metrics: a `content-type` header decides, else the first byte that is
+/// not white space.
+#[must_use]
+pub fn detect_metrics(headers: &Headers, payload: &[u8]) -> Encoding {
+    let is_json = header(headers, "content-type").and_then(content_type);
+    // The first byte of a request is a line feed, which is white space in JSON; what follows is never a brace but for a
+    // length of 123, whose next byte begins a field.
+    let begins_as_json = || {
+        let text = skip_blank(payload);
+        text.starts_with(b"{") && matches!(text[1..].trim_ascii_start().first(), Some(b'"' | b'}'))
+    };
+    match is_json.unwrap_or_else(begins_as_json) {
+        true => Encoding::MetricsJson,
+        false => Encoding::OtlpMetrics,
     }
 }
 
@@ -239,6 +262,29 @@ mod tests {
             Encoding::OtlpJson
         );
         assert_eq!(with_type("text/plain", b"{}"), Encoding::OtlpJson);
+    }
+
+    #[test]
+    fn a_topic_with_metrics_holds_protobuf_unless_it_says_or_looks_like_json() {
+        let json = [(
+            "content-type".to_owned(),
+            Some(b"application/json".to_vec()),
+        )];
+        assert_eq!(
+            detect_metrics(&[], b"\n\x02\x0a\x00"),
+            Encoding::OtlpMetrics
+        );
+        assert_eq!(
+            detect_metrics(&[], b"\n{\x0a\x00"),
+            Encoding::OtlpMetrics,
+            "123 bytes"
+        );
+        assert_eq!(detect_metrics(&[], b""), Encoding::OtlpMetrics);
+        assert_eq!(
+            detect_metrics(&[], b" {\n\"resourceMetrics\": []}"),
+            Encoding::MetricsJson
+        );
+        assert_eq!(detect_metrics(&json, b"\n\x00"), Encoding::MetricsJson);
     }
 
     #[test]

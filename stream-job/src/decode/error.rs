@@ -16,7 +16,7 @@ pub enum RecordError {
     /// A known field has another type than OTLP's, or a group, which OTLP has none of.
     #[error(
         "protobuf field {field} at byte {at} has wire type {wire}, which OTLP does not have there: is this an \
-         ExportTraceServiceRequest?"
+         OTLP export request of the kind that the topic holds?"
     )]
     BadWireType {
         /// Where the field starts.
@@ -74,6 +74,12 @@ pub enum RecordError {
         /// The first bytes, escaped.
         start: String,
     },
+    /// Metrics as JSON.
+    #[error(
+        "metrics are read as OTLP protobuf only: set the sender's encoding to it (otlp_proto in the Collector's Kafka \
+         exporter)"
+    )]
+    MetricsNotProtobuf,
     /// More bytes than the job is set to look at.
     #[error("the payload of {bytes} bytes is over the limit of {limit} bytes")]
     TooLarge {
@@ -86,7 +92,7 @@ pub enum RecordError {
 
 impl RecordError {
     /// Every code that [`RecordError::code`] can give.
-    pub const CODES: [&'static str; 9] = [
+    pub const CODES: [&'static str; 10] = [
         "truncated",
         "bad_wire_type",
         "bad_varint",
@@ -95,6 +101,7 @@ impl RecordError {
         "bad_document",
         "empty_payload",
         "unknown_encoding",
+        "metrics_not_protobuf",
         "too_large",
     ];
 
@@ -110,6 +117,7 @@ impl RecordError {
             RecordError::BadDocument { .. } => "bad_document",
             RecordError::EmptyPayload => "empty_payload",
             RecordError::UnknownEncoding { .. } => "unknown_encoding",
+            RecordError::MetricsNotProtobuf => "metrics_not_protobuf",
             RecordError::TooLarge { .. } => "too_large",
         }
     }

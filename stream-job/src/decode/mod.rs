@@ -13,6 +13,7 @@ pub mod document;
 pub mod encode;
 mod error;
 pub mod json;
+pub mod metrics;
 pub mod protobuf;
 mod reader;
 pub(crate) mod schema;
@@ -22,7 +23,7 @@ mod wire;
 use crate::source::TopicFilter;
 use std::borrow::Cow;
 
-pub use detect::{Encoding, detect};
+pub use detect::{Encoding, detect, detect_metrics};
 pub use error::RecordError;
 pub(crate) use value::READ_LEVELS;
 pub use value::{Entries, Items};
@@ -35,6 +36,8 @@ pub type Headers = [(String, Option<Vec<u8>>)];
 /// What decoding depends on besides the record.
 #[derive(Clone, Debug)]
 pub struct DecodeOptions {
+    /// The topics whose records are metrics.
+    pub metrics_topic: TopicFilter,
     /// The topics whose records are session documents.
     pub documents_topic: TopicFilter,
     /// How documents are read.
@@ -48,6 +51,7 @@ pub struct DecodeOptions {
 impl Default for DecodeOptions {
     fn default() -> Self {
         Self {
+            metrics_topic: TopicFilter::Name("otlp_metrics".to_owned()),
             documents_topic: TopicFilter::Name("agent.conversations".to_owned()),
             document: document::DocumentOptions::default(),
             // Twice the topics' `max.message.bytes`: a broker may have been told otherwise.
@@ -57,10 +61,10 @@ impl Default for DecodeOptions {
     }
 }
 
-/// A record's spans as OTLP protobuf bytes: its own, or what they were transcoded to.
+/// A record's spans or metrics as OTLP protobuf bytes: its own, or what they were transcoded to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpanBytes<'a> {
-    /// The bytes of an `ExportTraceServiceRequest`.
+    /// The bytes of an `ExportTraceServiceRequest`, or of an `ExportMetricsServiceRequest`.
     pub bytes: Cow<'a, [u8]>,
     /// Whether our own transcoder made them: only then does the walk read its private fields.
     pub transcoded: bool,
@@ -78,8 +82,11 @@ pub fn span_bytes<'a>(
     payload: &'a [u8],
     options: &DecodeOptions,
 ) -> (Encoding, Result<SpanBytes<'a>, RecordError>) {
-    let is_documents_topic = options.documents_topic.matches(topic);
-    let encoding = detect(is_documents_topic, headers, payload);
+    let encoding = if options.metrics_topic.matches(topic) {
+        detect_metrics(headers, payload)
+    } else {
+        detect(options.documents_topic.matches(topic), headers, payload)
+    };
     (encoding, to_protobuf(encoding, headers, payload, options))
 }
 
@@ -103,7 +110,7 @@ fn to_protobuf<'a>(
         transcoded: true,
     };
     match encoding {
-        Encoding::OtlpProtobuf => Ok(SpanBytes {
+        Encoding::OtlpProtobuf | Encoding::OtlpMetrics => Ok(SpanBytes {
             bytes: Cow::Borrowed(payload),
             transcoded: false,
         }),
@@ -112,6 +119,7 @@ fn to_protobuf<'a>(
             let service = detect::header(headers, "service.name");
             document::transcode(payload, service, &options.document).map(transcoded)
         }
+        Encoding::MetricsJson => Err(RecordError::MetricsNotProtobuf),
         Encoding::Unknown => Err(RecordError::UnknownEncoding {
             start: payload[..payload.len().min(16)].escape_ascii().to_string(),
         }),

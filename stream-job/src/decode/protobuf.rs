@@ -368,7 +368,7 @@ where
 }
 
 #[inline]
-fn attribute<'p>(cursor: Cursor<'p>, options: &WalkOptions) -> Result<Attr<'p>, Fault> {
+pub(super) fn attribute<'p>(cursor: Cursor<'p>, options: &WalkOptions) -> Result<Attr<'p>, Fault> {
     let mut attr = attr(cursor, options.max_depth, options.max_depth)?;
     if attr.key.len() > options.max_name_bytes {
         attr.key = cut(&attr.key, options.max_name_bytes);
@@ -377,7 +377,7 @@ fn attribute<'p>(cursor: Cursor<'p>, options: &WalkOptions) -> Result<Attr<'p>, 
 }
 
 #[inline]
-fn name<'p>(bytes: &'p [u8], options: &WalkOptions) -> Cow<'p, str> {
+pub(super) fn name<'p>(bytes: &'p [u8], options: &WalkOptions) -> Cow<'p, str> {
     let name = text(bytes);
     if name.len() > options.max_name_bytes {
         return cut(&name, options.max_name_bytes);

@@ -1,6 +1,7 @@
-//! The keys of OTLP's trace messages that Spanflow reads or writes.
+//! The keys of OTLP's messages that Spanflow reads or writes.
 //!
-//! Source: opentelemetry-proto 1.x, `trace/v1/trace.proto`, `common/v1/common.proto`, `resource/v1/resource.proto`.
+//! Source: opentelemetry-proto 1.x, `trace/v1/trace.proto`, `metrics/v1/metrics.proto`, `common/v1/common.proto`,
+//! `resource/v1/resource.proto`.
 //! Each message also says by `KNOWN`, one bit a field number, which fields the walk reads, so that a known field of
 //! another wire type is told from an unknown field.
 
@@ -132,4 +133,123 @@ pub(crate) mod list {
     use super::*;
     pub(crate) const VALUES: u32 = key(1, LENGTH);
     pub(crate) const KNOWN: u64 = bits(&[1]);
+}
+
+/// `ExportMetricsServiceRequest`, and `MetricsData`, which has the same bytes.
+pub(crate) mod metrics_request {
+    use super::*;
+    pub(crate) const RESOURCE_METRICS: u32 = key(1, LENGTH);
+    pub(crate) const KNOWN: u64 = bits(&[1]);
+}
+
+/// `ResourceMetrics`.
+pub(crate) mod resource_metrics {
+    use super::*;
+    pub(crate) const RESOURCE: u32 = key(1, LENGTH);
+    pub(crate) const SCOPE_METRICS: u32 = key(2, LENGTH);
+    pub(crate) const KNOWN: u64 = bits(&[1, 2]);
+}
+
+/// `ScopeMetrics`.
+pub(crate) mod scope_metrics {
+    use super::*;
+    pub(crate) const SCOPE: u32 = key(1, LENGTH);
+    pub(crate) const METRICS: u32 = key(2, LENGTH);
+    pub(crate) const KNOWN: u64 = bits(&[1, 2]);
+}
+
+/// `Metric`.
+pub(crate) mod metric {
+    use super::*;
+    pub(crate) const NAME: u32 = key(1, LENGTH);
+    pub(crate) const UNIT: u32 = key(3, LENGTH);
+    pub(crate) const GAUGE: u32 = key(5, LENGTH);
+    pub(crate) const SUM: u32 = key(7, LENGTH);
+    pub(crate) const HISTOGRAM: u32 = key(9, LENGTH);
+    pub(crate) const EXPONENTIAL_HISTOGRAM: u32 = key(10, LENGTH);
+    pub(crate) const SUMMARY: u32 = key(11, LENGTH);
+    pub(crate) const KNOWN: u64 = bits(&[1, 3, 5, 7, 9, 10, 11]);
+}
+
+/// `Gauge`, `Sum`, `Histogram`, `ExponentialHistogram` and `Summary`: what they have, they have by the same numbers.
+pub(crate) mod metric_data {
+    use super::*;
+    pub(crate) const DATA_POINTS: u32 = key(1, LENGTH);
+    pub(crate) const TEMPORALITY: u32 = key(2, VARINT);
+    pub(crate) const IS_MONOTONIC: u32 = key(3, VARINT);
+    pub(crate) const KNOWN: u64 = bits(&[1, 2, 3]);
+}
+
+/// The start and the time of every kind of data point.
+pub(crate) mod data_point {
+    use super::*;
+    pub(crate) const START_TIME: u32 = key(2, FIXED64);
+    pub(crate) const TIME: u32 = key(3, FIXED64);
+}
+
+/// `NumberDataPoint`.
+pub(crate) mod number_point {
+    use super::*;
+    pub(crate) const AS_DOUBLE: u32 = key(4, FIXED64);
+    pub(crate) const AS_INT: u32 = key(6, FIXED64);
+    pub(crate) const ATTRIBUTES: u32 = key(7, LENGTH);
+    pub(crate) const FLAGS: u32 = key(8, VARINT);
+    pub(crate) const KNOWN: u64 = bits(&[2, 3, 4, 6, 7, 8]);
+}
+
+/// `HistogramDataPoint`. Its repeated numbers are packed by every encoder, and may come one by one.
+pub(crate) mod histogram_point {
+    use super::*;
+    pub(crate) const COUNT: u32 = key(4, FIXED64);
+    pub(crate) const SUM: u32 = key(5, FIXED64);
+    pub(crate) const BUCKET_COUNTS: u32 = key(6, LENGTH);
+    pub(crate) const BUCKET_COUNT: u32 = key(6, FIXED64);
+    pub(crate) const BOUNDS: u32 = key(7, LENGTH);
+    pub(crate) const BOUND: u32 = key(7, FIXED64);
+    pub(crate) const ATTRIBUTES: u32 = key(9, LENGTH);
+    pub(crate) const FLAGS: u32 = key(10, VARINT);
+    pub(crate) const KNOWN: u64 = bits(&[2, 3, 4, 5, 6, 7, 9, 10]);
+}
+
+/// `ExponentialHistogramDataPoint`.
+pub(crate) mod exponential_point {
+    use super::*;
+    pub(crate) const ATTRIBUTES: u32 = key(1, LENGTH);
+    pub(crate) const COUNT: u32 = key(4, FIXED64);
+    pub(crate) const SUM: u32 = key(5, FIXED64);
+    pub(crate) const SCALE: u32 = key(6, VARINT);
+    pub(crate) const ZERO_COUNT: u32 = key(7, FIXED64);
+    pub(crate) const POSITIVE: u32 = key(8, LENGTH);
+    pub(crate) const NEGATIVE: u32 = key(9, LENGTH);
+    pub(crate) const FLAGS: u32 = key(10, VARINT);
+    pub(crate) const ZERO_THRESHOLD: u32 = key(14, FIXED64);
+    pub(crate) const KNOWN: u64 = bits(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14]);
+}
+
+/// `ExponentialHistogramDataPoint.Buckets`.
+pub(crate) mod exponential_buckets {
+    use super::*;
+    pub(crate) const OFFSET: u32 = key(1, VARINT);
+    pub(crate) const COUNTS: u32 = key(2, LENGTH);
+    pub(crate) const COUNT: u32 = key(2, VARINT);
+    pub(crate) const KNOWN: u64 = bits(&[1, 2]);
+}
+
+/// `SummaryDataPoint`.
+pub(crate) mod summary_point {
+    use super::*;
+    pub(crate) const COUNT: u32 = key(4, FIXED64);
+    pub(crate) const SUM: u32 = key(5, FIXED64);
+    pub(crate) const QUANTILES: u32 = key(6, LENGTH);
+    pub(crate) const ATTRIBUTES: u32 = key(7, LENGTH);
+    pub(crate) const FLAGS: u32 = key(8, VARINT);
+    pub(crate) const KNOWN: u64 = bits(&[2, 3, 4, 5, 6, 7, 8]);
+}
+
+/// `SummaryDataPoint.ValueAtQuantile`.
+pub(crate) mod quantile {
+    use super::*;
+    pub(crate) const QUANTILE: u32 = key(1, FIXED64);
+    pub(crate) const VALUE: u32 = key(2, FIXED64);
+    pub(crate) const KNOWN: u64 = bits(&[1, 2]);
 }

@@ -149,6 +149,11 @@ fn outgoing(letter: &Letter, options: &DecodeOptions) -> Result<Outgoing, String
     for (name, value) in &letter.headers {
         headers.push((text(name)?, Some(unhex(value)?)));
     }
+    if letter.unit == "point" {
+        return Err(
+            "a metric point is not sent again: the next one of its series stands for it".to_owned(),
+        );
+    }
     let payload = if letter.unit == "span" {
         let record = unhex(&letter.record)?;
         let span = span_alone(&letter.topic, &headers, &record, letter.index, options)?;

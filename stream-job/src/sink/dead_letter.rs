@@ -1,10 +1,11 @@
-//! A rejected record or span on its way to the dead-letter table and topic.
+//! A rejected record, span or metric point on its way to the dead-letter table and topic.
 
 use std::fmt::Write;
 
 use super::tables::Origin;
 use super::tables::ods_dead_letter::{Reason, Rejected};
 use crate::decode::RecordError;
+use crate::metric::{PointReject, PointView};
 use crate::source::Record;
 use crate::source::buffer::RecordRef;
 use crate::span::SpanReject;
@@ -22,6 +23,10 @@ enum Unit {
         index: u32,
         trace_id: String,
         span_id: String,
+        raw: Vec<u8>,
+    },
+    Point {
+        index: u32,
         raw: Vec<u8>,
     },
 }
@@ -86,6 +91,23 @@ impl DeadLetter {
             reject.message.clone(),
             unit,
         )
+    }
+
+    /// A metric point that is refused while the rest of its record lands.
+    #[must_use]
+    pub fn of_point(
+        record: &RecordRef<'_>,
+        origin: &Origin<'_>,
+        encoding: &'static str,
+        point: &PointView<'_>,
+        reject: &PointReject,
+    ) -> Self {
+        let unit = Unit::Point {
+            index: point.index,
+            raw: point.raw.to_vec(),
+        };
+        let (code, message) = (reject.code, reject.message.clone());
+        Self::new(record, origin, encoding, code, message, unit)
     }
 
     /// Records that were deleted before they were read: offsets `from..to` of a partition.
@@ -158,6 +180,7 @@ impl DeadLetter {
                 span_id,
                 raw,
             },
+            Unit::Point { index, raw } => Rejected::Point { index: *index, raw },
         }
     }
 
@@ -176,26 +199,27 @@ impl DeadLetter {
         let record = format!("{}/{}/{}", self.topic, self.partition, self.record.offset);
         match &self.unit {
             Unit::Record | Unit::Gap => record,
-            Unit::Span { index, .. } => format!("{record}/{index}"),
+            Unit::Span { index, .. } | Unit::Point { index, .. } => format!("{record}/{index}"),
         }
     }
 
-    /// The value as it came: of a span, its own bytes.
+    /// The value as it came: of a span or a point, its own bytes.
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
         match &self.unit {
             Unit::Record | Unit::Gap => self.record.payload.as_deref(),
-            Unit::Span { raw, .. } => Some(raw),
+            Unit::Span { raw, .. } | Unit::Point { raw, .. } => Some(raw),
         }
     }
 
-    /// `record`, `span` or `gap`.
+    /// `record`, `span`, `point` or `gap`.
     #[must_use]
     pub fn unit(&self) -> &'static str {
         match &self.unit {
             Unit::Record => "record",
             Unit::Gap => "gap",
             Unit::Span { .. } => "span",
+            Unit::Point { .. } => "point",
         }
     }
 }

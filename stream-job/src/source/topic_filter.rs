@@ -88,6 +88,19 @@ impl TopicFilters {
     }
 }
 
+impl std::fmt::Display for TopicFilters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, filter) in self.filters.iter().enumerate() {
+            let between = if at == 0 { "" } else { ", " };
+            match filter {
+                TopicFilter::Name(name) => write!(f, "{between}{name}")?,
+                TopicFilter::Pattern(pattern) => write!(f, "{between}{pattern}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

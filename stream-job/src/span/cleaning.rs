@@ -235,7 +235,7 @@ fn kind_name(kind: i32) -> &'static str {
 
 /// `service.name` unless it is missing or an SDK's stand-in for it, else the span's agent name, else `unknown`; behind
 /// the namespace where there is one. A document's transcoder has written its service name.
-fn agent<'a>(
+pub(crate) fn agent<'a>(
     namespace: &Cow<'a, str>,
     service_name: &Cow<'a, str>,
     agent_name: &Cow<'a, str>,

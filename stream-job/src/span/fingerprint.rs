@@ -76,8 +76,9 @@ impl Fields {
     }
 }
 
+/// The sum of the hashes of attributes.
 #[inline]
-fn attributes(attributes: &[Attr<'_>]) -> u128 {
+pub(crate) fn attributes(attributes: &[Attr<'_>]) -> u128 {
     attributes.iter().fold(0u128, |sum, attr| {
         sum.wrapping_add(attribute(attr, READ_LEVELS))
     })

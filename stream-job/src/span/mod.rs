@@ -7,6 +7,7 @@ pub mod fingerprint;
 pub mod validate;
 pub mod view;
 
+pub(crate) use cleaning::agent;
 pub use cleaning::{CleanSettings, clean};
 pub use fingerprint::fingerprint;
 pub use validate::{SpanReject, clean_times, validate};

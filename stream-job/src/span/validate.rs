@@ -87,25 +87,38 @@ fn check_id(code: &'static str, what: &str, id: &[u8], bytes: usize) -> Result<(
 
 fn check_times(span: &SpanView<'_>, limits: &Limits, ingest_ms: i64) -> Result<(), SpanReject> {
     let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
-    let latest_ms = u64::try_from(ingest_ms)
-        .unwrap_or(0)
-        .saturating_add(limits.max_ahead_ms);
     let reason = if end == 0 {
         "it has no end time: it has not ended, or its sender lost it".to_owned()
-    } else if end < YEAR_2000_NS {
-        format!("it ends before 2000, {end} ns after 1970")
-    } else if end > latest_ms.saturating_mul(NS_PER_MS) {
-        format!(
-            "it ends {} s after its ingest time, {end} ns after 1970; at most {} s are allowed",
-            (end / NS_PER_MS).saturating_sub(u64::try_from(ingest_ms).unwrap_or(0)) / 1000,
-            limits.max_ahead_ms / 1000,
-        )
+    } else if let Some(reason) = out_of_range("ends", end, limits, ingest_ms) {
+        reason
     } else if start != 0 && start < YEAR_2000_NS {
         format!("it starts before 2000, {start} ns after 1970")
     } else {
         return Ok(());
     };
     Err(SpanReject::new("time_out_of_range", reason))
+}
+
+/// Why a time is none that a clock shows; `verb` is what happens at it.
+#[must_use]
+pub(crate) fn out_of_range(
+    verb: &str,
+    time_ns: u64,
+    limits: &Limits,
+    ingest_ms: i64,
+) -> Option<String> {
+    let ingest_ms = u64::try_from(ingest_ms).unwrap_or(0);
+    let latest_ms = ingest_ms.saturating_add(limits.max_ahead_ms);
+    if time_ns < YEAR_2000_NS {
+        return Some(format!("it {verb} before 2000, {time_ns} ns after 1970"));
+    }
+    (time_ns > latest_ms.saturating_mul(NS_PER_MS)).then(|| {
+        format!(
+            "it {verb} {} s after its ingest time, {time_ns} ns after 1970; at most {} s are allowed",
+            (time_ns / NS_PER_MS).saturating_sub(ingest_ms) / 1000,
+            limits.max_ahead_ms / 1000,
+        )
+    })
 }
 
 /// A span's times as they land.

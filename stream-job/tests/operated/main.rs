@@ -15,5 +15,6 @@ mod reference;
 mod runs;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod time_zone;
 #[path = "../warehouse_process/mod.rs"]
 mod warehouse_process;

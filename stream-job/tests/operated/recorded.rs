@@ -136,6 +136,7 @@ fn record_the_state_of_this_release() {
         seed: 81,
         traces: 24,
         documents: 2,
+        processes: 1,
         ..Plan::default()
     };
     let database = "recorded_now";
@@ -165,7 +166,7 @@ fn record_the_state_of_this_release() {
         fs::write(&segment, log).unwrap();
     }
     let bytes = bytes_in(&data);
-    assert!(bytes < 200_000, "{bytes} bytes are too many to keep");
+    assert!(bytes < 250_000, "{bytes} bytes are too many to keep");
 }
 
 /// The newest checkpoint of a log that goes on behind it, and that is not at the end of the input.

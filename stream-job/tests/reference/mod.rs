@@ -9,14 +9,18 @@
 pub mod edges;
 pub mod freshness;
 pub mod memory;
+pub mod metrics;
 pub mod native;
+pub mod points;
 pub mod raw;
 pub mod recording;
+pub mod resources;
 pub mod sessions;
 pub mod steps;
 pub mod tables;
 pub mod top;
 pub mod traces;
+pub mod users;
 pub mod windows;
 
 use std::path::Path;
@@ -49,11 +53,14 @@ pub fn compute(settings: &Settings, recording: &Path, log: &Replay) -> Expected 
     let mut windows = windows::Windows::new(settings);
     let mut traces = traces::Traces::new(settings);
     let mut edges = edges::Edges::new(settings);
+    let mut resources = resources::Resources::new(settings);
     let mut sessions = sessions::Sessions::new(settings);
+    let mut users = users::Users::new(settings);
     let mut top = top::Top::default();
     let mut freshness = freshness::Freshness::default();
     for record in &log.epochs {
-        let (spans, counts) = raw.epoch(record, &mut expected.tables);
+        let (spans, points, counts) = raw.epoch(record, &mut expected.tables);
+        resources.add(&points);
         traces.before_data(record.watermark_us);
         sessions.before_data(record.watermark_us);
         windows.add(&spans);
@@ -69,9 +76,12 @@ pub fn compute(settings: &Settings, recording: &Path, log: &Replay) -> Expected 
                 edges.told(told.trace, told.segment, way);
             }
             edges.end_block(record.watermark_us, &mut expected.tables);
+            resources.end_block(record.watermark_us, &mut expected.tables);
             let updates: Vec<_> = updates.into_iter().map(|(told, _)| told).collect();
             let told = &mut expected.tables;
             sessions.end_block(record.epoch, record.watermark_us, &updates, told);
+            let live = traces.live();
+            users.end_block(record.epoch, record.watermark_us, &updates, &live, told);
             windows.end_block(record.watermark_us);
             freshness.end_block(record.wall_ms);
         }

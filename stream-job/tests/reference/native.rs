@@ -75,6 +75,13 @@ impl<'b> Input<'b> {
                 let lists = counts.iter().map(|&n| all.by_ref().take(n).collect());
                 lists.map(Cell::List).collect()
             }
+            "Array(UInt64)" | "Array(Float64)" => {
+                let counts = self.counts(rows);
+                let element = type_name.trim_start_matches("Array(").trim_end_matches(')');
+                let mut all = self.numbers(element, counts.iter().sum()).into_iter();
+                let lists = counts.iter().map(|&n| all.by_ref().take(n).collect());
+                lists.map(Cell::List).collect()
+            }
             "Array(Tuple(name String, value String))" => {
                 let counts = self.counts(rows);
                 let all = counts.iter().sum();
@@ -133,7 +140,7 @@ impl<'b> Input<'b> {
     fn numbers(&mut self, type_name: &str, rows: usize) -> Vec<Cell> {
         let (width, signed) = match type_name {
             "UInt8" | "Bool" => (1, false),
-            "UInt16" => (2, false),
+            "UInt16" | "Date" => (2, false),
             "UInt32" | "DateTime('UTC')" => (4, false),
             "UInt64" => (8, false),
             "UInt128" => (16, false),

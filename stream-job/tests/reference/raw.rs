@@ -1,4 +1,5 @@
-//! ODS and DWD: every record of an epoch, decoded, judged and cleaned, in the order of partitions and offsets.
+//! ODS and DWD: every record of an epoch, decoded, judged and cleaned, in the order of partitions and offsets. What a
+//! record of metrics gives is in `points`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -6,7 +7,8 @@ use std::path::Path;
 use stream_job::checkpoint::epoch_log::Replay;
 use stream_job::checkpoint::record::EpochRecord;
 use stream_job::decode::protobuf::Walker;
-use stream_job::decode::{DecodeOptions, Encoding, span_bytes};
+use stream_job::decode::{DecodeOptions, Encoding, metrics, span_bytes};
+use stream_job::metric;
 use stream_job::ops::settings::Settings;
 use stream_job::sink::tables::EpochRow;
 use stream_job::source::recording::RecordingReader;
@@ -18,6 +20,8 @@ use stream_job::span::{CleanSettings, clean, fingerprint, validate};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::micros;
+use super::points;
+use super::resources::Point;
 use super::tables::{Tables, put, row};
 
 /// What the layers above DWD know of a span.
@@ -49,21 +53,28 @@ pub struct Span {
     pub late: bool,
 }
 
-/// What became of a record's spans.
-#[derive(Default)]
-struct Tally {
-    landed: u64,
-    duplicate: u64,
-    rejected: u64,
+/// What became of a record's spans, or of its points.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub landed: u64,
+    pub duplicate: u64,
+    pub rejected: u64,
     /// Of those that landed.
-    late: u64,
+    pub late: u64,
 }
 
-struct Found {
-    topic: String,
-    partition: i32,
-    offset: i64,
-    shard: u16,
+pub(super) struct Found {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub shard: u16,
+}
+
+/// What lands of an epoch, and in no window if it is late.
+#[derive(Default)]
+struct Landed {
+    spans: Vec<Span>,
+    points: Vec<Point>,
 }
 
 /// The raw layers so far.
@@ -109,8 +120,12 @@ impl Raw {
         }
     }
 
-    /// Reads one epoch: writes its ODS and DWD rows, and returns the spans that land.
-    pub fn epoch(&mut self, record: &EpochRecord, tables: &mut Tables) -> (Vec<Span>, EpochRow) {
+    /// Reads one epoch: writes its ODS and DWD rows, and returns the spans that land, and the points that count.
+    pub fn epoch(
+        &mut self,
+        record: &EpochRecord,
+        tables: &mut Tables,
+    ) -> (Vec<Span>, Vec<Point>, EpochRow) {
         let mut counts = EpochRow {
             epoch: record.epoch,
             generation: record.generation,
@@ -118,7 +133,7 @@ impl Raw {
             watermark_us: record.watermark_us,
             ..EpochRow::default()
         };
-        let mut landed = Vec::new();
+        let mut landed = Landed::default();
         for (slot, position) in record.positions.iter().enumerate() {
             let from = std::mem::replace(&mut self.positions[slot], position.next_offset);
             let key = (position.topic.clone(), position.partition);
@@ -134,7 +149,7 @@ impl Raw {
                 self.record(record, &found, &kafka, tables, &mut landed, &mut counts);
             }
         }
-        (landed, counts)
+        (landed.spans, landed.points, counts)
     }
 
     fn record(
@@ -143,7 +158,7 @@ impl Raw {
         found: &Found,
         kafka: &Record,
         tables: &mut Tables,
-        landed: &mut Vec<Span>,
+        landed: &mut Landed,
         counts: &mut EpochRow,
     ) {
         let payload = kafka.payload.as_deref().unwrap_or_default();
@@ -156,7 +171,40 @@ impl Raw {
         let mut rows = Tables::new();
         // Fingerprints of a record count only if all of it can be decoded.
         let mut asked = Vec::new();
+        let mut points = Tally::default();
         let walked = bytes.and_then(|bytes| {
+            if encoding == Encoding::OtlpMetrics {
+                let mut pass = points::Pass {
+                    epoch,
+                    found,
+                    late_before,
+                    tally: &mut points,
+                    letters: &mut letters,
+                    rows: &mut rows,
+                    counted: Vec::new(),
+                };
+                let options = &self.options.walk;
+                let walked =
+                    metrics::walk(&bytes.bytes, options, |resource, scope, metric, point| {
+                        let fingerprint = metric::fingerprint(resource, scope, metric, point);
+                        let at_us = (point.time_unix_nano / 1_000).cast_signed();
+                        let is_copy = is_copy(
+                            seen,
+                            &asked,
+                            fingerprint,
+                            at_us,
+                            epoch.watermark_us,
+                            horizon_us,
+                        );
+                        if pass.see(resource, metric, point, fingerprint, is_copy) {
+                            asked.push((fingerprint, at_us));
+                        }
+                    });
+                if walked.is_ok() {
+                    landed.points.append(&mut pass.counted);
+                }
+                return walked;
+            }
             self.walker
                 .walk(&bytes.bytes, bytes.transcoded, |resource, scope, span| {
                     if let Err(reject) = validate(span, &Limits::default(), epoch.wall_ms) {
@@ -188,14 +236,18 @@ impl Raw {
         counts.records += 1;
         let mut stated_encoding = encoding.as_str();
         if let Err(error) = walked {
-            spans = Tally::default();
+            (spans, points) = (Tally::default(), Tally::default());
             letters = vec![(0, error.code(), payload.to_vec())];
             stated_encoding = "undecodable";
             letter_rows("record", &letters, kafka, encoding, epoch, found, tables);
         } else {
             seen.extend(asked);
-            landed.append(&mut good);
-            letter_rows("span", &letters, kafka, encoding, epoch, found, tables);
+            landed.spans.append(&mut good);
+            let unit = match encoding {
+                Encoding::OtlpMetrics => "point",
+                _ => "span",
+            };
+            letter_rows(unit, &letters, kafka, encoding, epoch, found, tables);
             for (table, rows) in rows {
                 // A long text may be in several spans of a block.
                 let held = tables.entry(table).or_default();
@@ -217,6 +269,8 @@ impl Raw {
                 "encoding": stated_encoding, "payload": payload,
                 "spans": spans.landed + spans.duplicate + spans.rejected, "spans_landed": spans.landed,
                 "spans_duplicate": spans.duplicate, "spans_rejected": spans.rejected,
+                "points": points.landed + points.duplicate + points.rejected, "points_landed": points.landed,
+                "points_duplicate": points.duplicate, "points_rejected": points.rejected,
                 "_epoch": epoch.epoch, "_shard": found.shard, "ingest_time": epoch.wall_ms,
             },
         );

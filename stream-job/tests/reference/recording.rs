@@ -9,6 +9,7 @@ use stream_job::source::recording::{RecordedTopic, RecordingWriter};
 use stream_job::source::{Record, TopicPartition};
 use stream_job::span::view::{ResourceView, ScopeView, SpanView};
 
+use super::metrics;
 use super::steps::{Made, duration, encode, id, steps, twins};
 
 pub const SECOND_US: i64 = 1_000_000;
@@ -24,6 +25,8 @@ pub struct Plan {
     pub minutes: i64,
     pub traces: u64,
     pub documents: u64,
+    /// Processes that send metrics, five at most.
+    pub processes: usize,
     /// Per cent of the messages that come minutes after their time.
     pub late: u64,
     /// Per cent of the messages that come twice.
@@ -40,6 +43,7 @@ impl Default for Plan {
             minutes: 30,
             traces: 260,
             documents: 24,
+            processes: 5,
             late: 6,
             copied: 8,
             scattered: true,
@@ -81,13 +85,13 @@ impl Dice {
     }
 }
 
-struct Message {
-    sent_us: i64,
-    topic: &'static str,
-    partition: i32,
-    key: Option<Vec<u8>>,
-    headers: Vec<(String, Option<Vec<u8>>)>,
-    payload: Option<Vec<u8>>,
+pub struct Message {
+    pub sent_us: i64,
+    pub topic: &'static str,
+    pub partition: i32,
+    pub key: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub payload: Option<Vec<u8>>,
 }
 
 const SPANS: &str = "otlp_spans";
@@ -111,6 +115,7 @@ pub fn write(folder: &Path, plan: &Plan) {
     let topics = [
         topic(SPANS, SPAN_PARTITIONS),
         topic(DOCUMENTS, DOCUMENT_PARTITIONS),
+        topic(metrics::METRICS, metrics::PARTITIONS),
     ];
     let mut writer = RecordingWriter::create(folder, &topics).unwrap();
     let mut dice = Dice::new(plan.seed);
@@ -125,6 +130,7 @@ pub fn write(folder: &Path, plan: &Plan) {
         messages.push(unreadable(&mut dice, plan));
     }
     copies(&mut dice, plan, &mut messages);
+    metrics::messages(plan, &mut messages);
     messages.sort_by_key(|message| message.sent_us);
     let mut offsets = std::collections::BTreeMap::new();
     for message in messages {
@@ -185,6 +191,12 @@ fn trace(dice: &mut Dice, plan: &Plan, number: u64, messages: &mut Vec<Message>)
     }
     if dice.chance(60) {
         root.texts.push(("user.id", format!("user-{}", number % 7)));
+    }
+    if number.is_multiple_of(9) {
+        // The first step knows another user than the root, which comes before it in time.
+        spans[0]
+            .texts
+            .push(("user.id", format!("guest-{}", number % 4)));
     }
     if service.starts_with("unknown_service") && dice.chance(70) {
         root.texts

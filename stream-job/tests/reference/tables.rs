@@ -115,12 +115,15 @@ pub fn key_columns(table: &str) -> &'static [&'static str] {
         "dwd_span" => &["topic", "partition", "offset", "index"],
         "dwd_event" => &["topic", "partition", "offset", "index", "event_index"],
         "dwd_content" => &["_epoch", "_shard", "hash"],
+        "dwd_metric_point" => &["topic", "partition", "offset", "index"],
         "dws_step_1m" | "dws_step_5m" | "dws_step_1h" => {
             &["agent", "step_type", "tool_name", "model", "window_start"]
         }
         "dws_trace" => &["trace_id", "segment"],
         "dws_session" => &["namespace", "session_id", "segment"],
+        "dws_user_1d" => &["day", "namespace", "user_id", "segment"],
         "dws_edge_1m" => &["agent", "window_start", "from", "to"],
+        "dws_resource_1m" => &["agent", "instance", "window_start"],
         "ads_anomaly" => &["anomaly_id"],
         "ads_top_slow" | "ads_top_cost" | "ads_top_error" => &["window_start", "agent", "rank"],
         "ads_freshness" => &["window_start"],

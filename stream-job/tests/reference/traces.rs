@@ -130,6 +130,14 @@ impl Traces {
     }
 }
 
+impl Traces {
+    /// The traces that are not forgotten, with their segments.
+    pub fn live(&self) -> BTreeSet<(u128, u64)> {
+        let live = self.traces.iter();
+        live.map(|(&id, trace)| (id, trace.segment)).collect()
+    }
+}
+
 fn last_us(spans: &[Span]) -> i64 {
     spans.iter().map(|span| span.end_us).max().unwrap()
 }

@@ -17,7 +17,7 @@ use stream_job::checkpoint::epoch_log::{EpochLog, EpochLogHandle, NewLog, Replay
 use stream_job::sink::block;
 use stream_job::sink::durability::sync_inserts;
 use stream_job::sink::probe::{ProbeError, prove_warehouse};
-use stream_job::sink::tables::{DwdSpan, every_table};
+use stream_job::sink::tables::{DwdSpan, dws_user, every_table};
 use stream_job::sink::target::Target;
 use stream_job::sink::writer::{Writer, WriterEvent, WriterHandle, WriterSettings};
 
@@ -189,12 +189,77 @@ async fn every_table_lands_with_the_values_pushed() {
             &json!(true)
         )
     );
+    let row = select_one(&target, "SELECT * FROM dws_resource_1m_latest").await;
+    assert_eq!(
+        (&row["instance"], &row["cpu_time_us"], &row["threads_max"]),
+        (&json!("i-1"), &json!(u64::MAX), &json!(u32::MAX))
+    );
+    let row = select_one(&target, "SELECT * FROM dwd_metric_point").await;
+    assert_eq!(
+        (
+            &row["time"],
+            &row["value"],
+            &row["bounds"],
+            &row["bucket_counts"]
+        ),
+        (
+            &json!("2096-10-02 07:07:40.000001"),
+            &json!(9.5),
+            &json!([0.5, f64::MAX]),
+            &json!([1, 2, u64::MAX])
+        )
+    );
+    assert_eq!(
+        (
+            &row["attributes"]["op"],
+            &row["quantile_values"],
+            &row["late"]
+        ),
+        (&json!("chat"), &json!([0.25]), &json!(true))
+    );
+    let row = select_one(&target, "SELECT * FROM dws_user_1d_latest").await;
+    assert_eq!(
+        (&row["day"], &row["user_id"], &row["sessions"]),
+        (&json!("2096-10-02"), &json!("用户"), &json!(2))
+    );
+    assert_eq!(
+        (&row["cost_nanousd"], &row["last_time"]),
+        (&json!(u64::MAX), &json!("2096-10-02 07:06:41.000001"))
+    );
     let row = select_one(&target, "SELECT * FROM ads_top_error").await;
     assert_eq!((&row["rank"], &row["count"]), (&json!(300), &json!(7)));
     let row = select_one(&target, "SELECT * FROM ops_epoch").await;
     assert_eq!((&row["epoch"], &row["spans"]), (&json!(EPOCH), &json!(6)));
     assert_eq!(row["watermark"], "2299-12-31 23:59:59.999999");
     assert_eq!(row["timeline"], "t1");
+}
+
+#[tokio::test]
+async fn a_block_of_users_days_in_more_months_than_an_insert_may_touch_by_default_lands() {
+    let target = migrate(shared_url(), "many_months");
+    let log = tempfile::tempdir().unwrap();
+    let job = Job::start(log.path(), &target);
+    let mut users = dws_user::users();
+    for month in 0..150 {
+        users.push(dws_user::UserRow {
+            day: 46_296 + 31 * month,
+            user_id: "ann".into(),
+            rev: EPOCH,
+            ..Default::default()
+        });
+    }
+    let blocks = block::cut(&mut users, 0, EPOCH);
+    let sent = blocks.len() as u64;
+    for block in blocks {
+        job.handle().send(block).unwrap();
+    }
+    job.handle().close_epoch(close(EPOCH, sent)).unwrap();
+    // What the warehouse refuses for its number of partitions is tried again for ever.
+    let (sender, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(job.finish()));
+    let ended = done.recv_timeout(Duration::from_secs(60));
+    ended.expect("the block lands within a minute").unwrap();
+    assert_eq!(count(&target, "dws_user_1d").await, 150);
 }
 
 async fn check_span(target: &Target) {

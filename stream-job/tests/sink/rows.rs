@@ -1,6 +1,9 @@
 //! One row of every table, and many spans.
 
 use stream_job::dataflow::buckets::Buckets;
+use stream_job::metric::{
+    CleanPoint, Distribution, MetricKind, MetricView, PointValue, PointView, Temporality,
+};
 use stream_job::sink::block::{self, Block};
 use stream_job::sink::landed::EpochClose;
 use stream_job::sink::tables::ads_anomaly::{AnomalyRow, Real, anomalies};
@@ -8,7 +11,7 @@ use stream_job::sink::tables::ods_dead_letter::{Reason, Rejected};
 use stream_job::sink::tables::*;
 use stream_job::source::Record;
 use stream_job::span::clean::{CleanSpan, Convention, Status, StepType};
-use stream_job::span::view::{Attr, EventView, LinkView, Value};
+use stream_job::span::view::{Attr, EventView, LinkView, ResourceView, Value};
 
 pub(crate) const EPOCH: u64 = 1_700_000_000_500;
 /// All times are in 2096: the tables' TTLs cut what is old.
@@ -164,9 +167,12 @@ pub(crate) fn span_blocks() -> Vec<Block> {
 pub(crate) fn record_blocks() -> Vec<Block> {
     let (mut records, mut letters) = (OdsRecord::default(), OdsDeadLetter::default());
     let outcome = RecordOutcome {
-        landed: 3,
-        duplicate: 2,
-        rejected: 1,
+        spans: Outcome {
+            landed: 3,
+            duplicate: 2,
+            rejected: 1,
+        },
+        points: Outcome::default(),
     };
     records.push(&record(), &origin(8), "json", outcome, &STAMP);
     let rejected = Rejected::Span {
@@ -281,7 +287,35 @@ pub(crate) fn aggregate_blocks() -> Vec<Block> {
         rev: EPOCH,
         ..Default::default()
     });
-    let others: [Box<dyn Table>; 8] = [
+    let mut resources = dws_resource::resources();
+    resources.push(dws_resource::ResourceRow {
+        agent: "planner".into(),
+        instance: "i-1".into(),
+        window_start: 4_000_000_080,
+        window_end: 4_000_000_140,
+        samples: 6,
+        cpu_time_us: u64::MAX,
+        memory_sum_bytes: 12,
+        memory_max_bytes: 3,
+        threads_max: u32::MAX,
+        rev: EPOCH,
+        ..Default::default()
+    });
+    let mut users = dws_user::users();
+    users.push(dws_user::UserRow {
+        day: 46_296,
+        namespace: "shop".into(),
+        user_id: "用户".into(),
+        segment: EPOCH,
+        sessions: 2,
+        cost_nanousd: u64::MAX,
+        last_time: 4_000_000_001_000_001,
+        rev: EPOCH,
+        ..Default::default()
+    });
+    let others: [Box<dyn Table>; 11] = [
+        Box::new(metric_point()),
+        Box::new(resources),
         Box::new(traces),
         Box::new(sessions),
         Box::new(flags),
@@ -290,6 +324,7 @@ pub(crate) fn aggregate_blocks() -> Vec<Block> {
         Box::new(errors),
         Box::new(freshness),
         Box::new(edges),
+        Box::new(users),
     ];
     tables.extend(others);
     tables
@@ -325,4 +360,35 @@ pub(crate) fn many_spans(rows: u64) -> Vec<Block> {
         );
     }
     block::cut(&mut spans, 1, EPOCH)
+}
+
+fn metric_point() -> DwdMetricPoint {
+    let resource = ResourceView {
+        attributes: vec![attr("service.name", Value::Str("planner".into()))],
+    };
+    let metric = MetricView {
+        name: "duration".into(),
+        unit: "s".into(),
+        kind: MetricKind::Histogram,
+        temporality: Temporality::Delta,
+        monotonic: false,
+    };
+    let point = PointView {
+        index: 5,
+        start_time_unix_nano: 4_000_000_000_000_001_000,
+        time_unix_nano: 4_000_000_060_000_001_999,
+        attributes: vec![attr("op", Value::Str("chat".into()))],
+        value: PointValue::Distribution(Distribution {
+            count: 6,
+            sum: 9.5,
+            bounds: vec![0.5, f64::MAX],
+            bucket_counts: vec![1, 2, u64::MAX],
+            quantile_values: vec![0.25],
+        }),
+        raw: b"",
+    };
+    let mut points = DwdMetricPoint::default();
+    let clean = CleanPoint::of(&resource, &metric, &point);
+    points.push(&clean, &origin(0), u128::MAX - 1, true, &STAMP);
+    points
 }

@@ -82,6 +82,36 @@ pub(crate) fn migrate_for_ever(url: &str, database: &str) -> Target {
     migrate_with(url, database, &["--ttl", "ods=0,dwd=0,dws=0,ads=0"])
 }
 
+/// As [`migrate_for_ever`], with the days of a time zone.
+#[allow(dead_code)]
+pub(crate) fn migrate_in_zone(url: &str, database: &str, zone: &str) -> Target {
+    let ttl = ["--ttl", "ods=0,dwd=0,dws=0,ads=0"];
+    migrate_with(
+        url,
+        database,
+        &[&ttl[..], &["--business-time-zone", zone]].concat(),
+    )
+}
+
+/// Holds the counts of all layers against each other, when everything has landed; returns what is said.
+#[allow(dead_code)]
+pub(crate) fn reconcile(url: &str, database: &str) -> String {
+    let output = Command::new(&*BINARY)
+        .args([
+            "reconcile",
+            "--drained",
+            "--url",
+            url,
+            "--database",
+            database,
+        ])
+        .output()
+        .expect("the counts are compared");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
 fn migrate_with(url: &str, database: &str, flags: &[&str]) -> Target {
     let status = Command::new(&*BINARY)
         .args(["migrate", "--url", url, "--database", database])

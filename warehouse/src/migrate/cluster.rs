@@ -12,7 +12,9 @@
 use std::fmt::Write as _;
 
 use super::plan::checksum;
-use crate::schema::{Relation, RelationKind, migrations, relation, statements, tokens};
+use crate::schema::{
+    Relation, RelationKind, migrations, parse_alter, relation, statements, tokens,
+};
 
 /// Where replicas find each other in Keeper; the macros are the server's.
 const REPLICA: &str = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";
@@ -45,7 +47,7 @@ pub fn cluster_sql(database: &str, cluster: &str) -> Result<Vec<String>, NotForC
 /// A migration that does something to existing tables.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "migration {0} has a statement that this program can't write for a cluster: it knows CREATE TABLE, VIEW and FUNCTION"
+    "migration {0} has a statement that this program can't write for a cluster: it knows CREATE TABLE, VIEW and FUNCTION, and ALTER TABLE ADD COLUMN, ADD INDEX, ADD PROJECTION and COMMENT COLUMN"
 )]
 pub struct NotForClusters(&'static str);
 
@@ -55,8 +57,11 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// What a statement of a migration becomes; `None` of one that creates nothing.
+    /// What a statement of a migration becomes; `None` of one of another kind than is known.
     fn translate(&self, statement: &str) -> Option<Vec<String>> {
+        if let Some((table, _)) = parse_alter(statement) {
+            return self.alter(&table, statement);
+        }
         let tokens = tokens(statement);
         let name = tokens
             .iter()
@@ -92,6 +97,23 @@ impl Place<'_> {
             quoted_text(&name.comment),
         );
         Some(vec![stored, distributed])
+    }
+
+    /// A change of a table: of what its replicas store first, then of the table that is asked.
+    fn alter(&self, table: &str, statement: &str) -> Option<Vec<String>> {
+        let at = statement.find(table)?;
+        let (before, after) = (&statement[..at], &statement[at + table.len()..]);
+        let on_cluster = format!("ON CLUSTER {}", quoted_text(self.cluster));
+        let changed = |name: &str| {
+            let name = self.qualified(name);
+            format!("{before}{name} {on_cluster}{after}")
+        };
+        // A table that only distributes has no index.
+        let is_stored_only = after.trim_start().starts_with("ADD INDEX")
+            || after.trim_start().starts_with("ADD PROJECTION");
+        let mut changes = vec![changed(&format!("{table}_local"))];
+        changes.extend((!is_stored_only).then(|| changed(table)));
+        Some(changes)
     }
 
     /// Notes all migrations as applied, so that the job and `warehouse migrate` find nothing to do.
@@ -218,13 +240,22 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_that_changes_tables_is_refused_and_not_left_out() {
+    fn a_change_goes_to_what_is_stored_and_to_what_is_asked() {
         let place = Place {
             database: "d",
             cluster: "c",
         };
-        let change = "ALTER TABLE dwd_span ADD COLUMN IF NOT EXISTS a UInt8";
-        assert_eq!(place.translate(change), None);
+        let change = "ALTER TABLE dwd_span ADD COLUMN IF NOT EXISTS `a` UInt8";
+        let on = |table: &str| {
+            format!("ALTER TABLE `d`.`{table}` ON CLUSTER 'c' ADD COLUMN IF NOT EXISTS `a` UInt8")
+        };
+        assert_eq!(
+            place.translate(change),
+            Some(vec![on("dwd_span_local"), on("dwd_span")])
+        );
+        let index = "ALTER TABLE dwd_span ADD INDEX IF NOT EXISTS i a TYPE minmax";
+        assert_eq!(place.translate(index).map(|sql| sql.len()), Some(1));
+        assert_eq!(place.translate("ALTER TABLE dwd_span DROP COLUMN a"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::client::{self, Client, ClientOptions};
 use bounds::Bounds;
 
 /// Checks of the layers below the windows.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 15] = [
     include_str!("../../sql/reconcile/records.sql"),
     include_str!("../../sql/reconcile/epoch_spans.sql"),
     include_str!("../../sql/reconcile/split.sql"),
@@ -24,9 +24,15 @@ const LAYERS: [&str; 11] = [
     include_str!("../../sql/reconcile/once_record.sql"),
     include_str!("../../sql/reconcile/once_span.sql"),
     include_str!("../../sql/reconcile/once_epoch.sql"),
+    include_str!("../../sql/reconcile/points_split.sql"),
+    include_str!("../../sql/reconcile/points_landed.sql"),
+    include_str!("../../sql/reconcile/points_rejected.sql"),
+    include_str!("../../sql/reconcile/once_point.sql"),
 ];
 const TOPIC: &str = include_str!("../../sql/reconcile/topic.sql");
 const STEPS: &str = include_str!("../../sql/reconcile/steps.sql");
+const RESOURCES: &str = include_str!("../../sql/reconcile/resources.sql");
+const USERS: &str = include_str!("../../sql/reconcile/users.sql");
 
 /// The windowed tables: name, width and hop in seconds.
 const WINDOWS: [(&str, &str, &str); 3] = [
@@ -111,6 +117,7 @@ pub async fn reconcile(
         ("last_epoch", &*epoch),
         ("ods_from", &bounds.ods_from),
         ("dwd_from", &bounds.dwd_from),
+        ("points_from", &bounds.points_from),
     ];
     for sql in LAYERS {
         checks.extend(client.rows::<Check>(sql, &layers).await?);
@@ -124,6 +131,7 @@ pub async fn reconcile(
         ];
         checks.extend(client.rows::<Check>(TOPIC, &parameters).await?);
     }
+    let drained = if wanted.drained { "true" } else { "false" };
     for (table, width, hop) in WINDOWS {
         let latest = format!("{table}_latest");
         let window_from = bounds.window_from(&client, table).await?;
@@ -133,7 +141,7 @@ pub async fn reconcile(
             ("width", width),
             ("hop", hop),
             ("window_from", &window_from),
-            ("drained", if wanted.drained { "true" } else { "false" }),
+            ("drained", drained),
         ];
         let compared = client.rows::<Check>(STEPS, &parameters).await?;
         if compared.is_empty() {
@@ -142,11 +150,41 @@ pub async fn reconcile(
         }
         checks.extend(compared);
     }
+    let window_from = bounds.resources_from(&client).await?;
+    let parameters = [
+        ("last_epoch", &*epoch),
+        ("window_from", &window_from),
+        ("drained", drained),
+    ];
+    checks.extend(client.rows::<Check>(RESOURCES, &parameters).await?);
+    checks.extend(users(&client, &mut bounds, wanted.drained).await?);
     Ok(Reconciliation {
         last_epoch,
         checks,
         left_out: bounds.left_out,
     })
+}
+
+/// Users' days against the traces. Both are of one block, but the blocks of two tables land one after the other.
+async fn users(
+    client: &Client,
+    bounds: &mut Bounds,
+    drained: bool,
+) -> Result<Vec<Check>, client::Error> {
+    let mut compared = Vec::new();
+    if drained {
+        let day_from = bounds.day_from(client).await?;
+        compared = (client.rows(USERS, &[("day_from", &day_from)])).await?;
+    }
+    if compared.is_empty() {
+        let why = if drained {
+            "there is no user's day that can be compared"
+        } else {
+            "compared once all is drained"
+        };
+        bounds.left_out.push(format!("dws_user_1d: {why}"));
+    }
+    Ok(compared)
 }
 
 async fn last_epoch(client: &Client) -> Result<Option<u64>, client::Error> {

@@ -1,4 +1,4 @@
-//! Reads what a `CREATE` statement declares.
+//! Reads what a `CREATE` statement declares, and what an `ALTER TABLE` changes about it.
 
 use super::lex::{Kind, Token, tokens};
 
@@ -110,6 +110,76 @@ pub(crate) fn parse(statement: &str) -> Option<Relation> {
     })
 }
 
+/// What an `ALTER TABLE` changes about what its table is said to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A column comes in behind the others.
+    Add(Column),
+    /// A column means something else than was said.
+    Comment {
+        /// The column.
+        column: String,
+        /// What it holds.
+        comment: String,
+    },
+    /// Something that no reader of the table sees, such as an index.
+    Unseen,
+}
+
+/// The table and the changes of an `ALTER TABLE`; `None` when it is another statement, or has a change of another kind.
+pub(crate) fn parse_alter(statement: &str) -> Option<(String, Vec<Change>)> {
+    let tokens = tokens(statement);
+    let [alter, table, name, changes @ ..] = tokens.as_slice() else {
+        return None;
+    };
+    if !alter.is_word("ALTER") || !table.is_word("TABLE") {
+        return None;
+    }
+    let changes: Option<Vec<Change>> = split(changes)
+        .map(|tokens| change(statement, tokens))
+        .collect();
+    Some((name.unquoted(), changes?))
+}
+
+fn change(statement: &str, tokens: &[Token<'_>]) -> Option<Change> {
+    let begins = |words: &[&str]| {
+        let mut pairs = words.iter().zip(tokens);
+        tokens.len() > words.len() && pairs.all(|(word, token)| token.is_word(word))
+    };
+    if begins(&["ADD", "COLUMN", "IF", "NOT", "EXISTS"]) {
+        return column(statement, &tokens[5..]).map(Change::Add);
+    }
+    if begins(&["COMMENT", "COLUMN", "IF", "EXISTS"]) {
+        let [column, comment] = &tokens[4..] else {
+            return None;
+        };
+        return (comment.kind == Kind::Text).then(|| Change::Comment {
+            column: column.unquoted(),
+            comment: comment.unquoted(),
+        });
+    }
+    let is_unseen = begins(&["ADD", "INDEX", "IF", "NOT", "EXISTS"])
+        || begins(&["ADD", "PROJECTION", "IF", "NOT", "EXISTS"]);
+    is_unseen.then_some(Change::Unseen)
+}
+
+impl Relation {
+    /// Takes in the changes of an `ALTER TABLE`.
+    pub(crate) fn change(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Add(column) => self.columns.push(column),
+                Change::Comment { column, comment } => {
+                    for held in self.columns.iter_mut().filter(|held| held.name == column) {
+                        held.comment.clone_from(&comment);
+                    }
+                }
+                Change::Unseen => {}
+            }
+        }
+    }
+}
+
 /// Reads `expression + toIntervalDay(n)`, the one form in which the migrations and the engine write a TTL.
 pub(crate) fn parse_ttl(text: &str) -> Option<Ttl> {
     let (expression, days) = text.trim().rsplit_once(" + toIntervalDay(")?;
@@ -176,14 +246,18 @@ fn comment(statement: &str, rest: &[Token<'_>], kind: RelationKind) -> String {
 }
 
 fn columns(statement: &str, tokens: &[Token<'_>]) -> Vec<Column> {
-    let mut depth = 0_usize;
-    tokens
-        .split(|token| {
-            depth = depth_after(depth, token);
-            depth == 0 && token.is_sign(",")
-        })
+    split(tokens)
         .filter_map(|tokens| column(statement, tokens))
         .collect()
+}
+
+/// What stands between the commas that are in no parentheses.
+fn split<'t, 's>(tokens: &'t [Token<'s>]) -> impl Iterator<Item = &'t [Token<'s>]> {
+    let mut depth = 0_usize;
+    tokens.split(move |token| {
+        depth = depth_after(depth, token);
+        depth == 0 && token.is_sign(",")
+    })
 }
 
 /// One column; `None` for an index.
@@ -275,7 +349,36 @@ mod tests {
             parse("CREATE OR REPLACE VIEW v (`a` UInt8 COMMENT 'c') AS SELECT 1 COMMENT 'one'")
                 .unwrap();
         assert_eq!(listed.columns[0].data_type, "UInt8");
-        assert!(parse("ALTER TABLE t ADD COLUMN a UInt8").is_none());
+        assert!(parse("ALTER TABLE t ADD COLUMN IF NOT EXISTS a UInt8").is_none());
+    }
+
+    #[test]
+    fn an_alter_adds_columns_and_corrects_comments() {
+        let mut table = parse("CREATE TABLE t (`a` UInt8 COMMENT 'one') ENGINE = Log").unwrap();
+        let sql = "ALTER TABLE t ADD COLUMN IF NOT EXISTS `b` Map(String, Array(UInt8)) COMMENT 'two' CODEC(ZSTD(1)), \
+            COMMENT COLUMN IF EXISTS `a` 'µs, not ms', ADD INDEX IF NOT EXISTS i (a, b) TYPE minmax GRANULARITY 1";
+        let (name, changes) = parse_alter(sql).unwrap();
+        assert_eq!(name, "t");
+        table.change(changes);
+        let seen: Vec<_> = (table.columns.iter())
+            .map(|c| (&*c.name, &*c.data_type, &*c.comment))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("a", "UInt8", "µs, not ms"),
+                ("b", "Map(String, Array(UInt8))", "two")
+            ]
+        );
+    }
+
+    #[test]
+    fn an_alter_that_is_not_known_is_not_half_read() {
+        assert_eq!(
+            parse_alter("ALTER TABLE t ADD COLUMN IF NOT EXISTS a UInt8, DROP COLUMN b"),
+            None
+        );
+        assert_eq!(parse_alter("CREATE TABLE t (a UInt8)"), None);
     }
 
     #[test]

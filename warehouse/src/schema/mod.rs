@@ -8,19 +8,23 @@ mod reference;
 
 use std::sync::LazyLock;
 
-pub(crate) use ddl::ttl_of_engine;
 pub use ddl::{Column, Relation, RelationKind, Ttl};
+pub(crate) use ddl::{parse_alter, ttl_of_engine};
 pub use lex::statements;
 pub(crate) use lex::tokens;
 pub use migrations::{Migration, migrations};
 pub use reference::markdown;
 
 static RELATIONS: LazyLock<Vec<Relation>> = LazyLock::new(|| {
-    migrations()
-        .iter()
-        .flat_map(|migration| statements(migration.sql))
-        .filter_map(ddl::parse)
-        .collect()
+    let all = || migrations().iter().flat_map(|of| statements(of.sql));
+    let mut relations: Vec<Relation> = all().filter_map(ddl::parse).collect();
+    for (name, changes) in all().filter_map(ddl::parse_alter) {
+        let changed = relations.iter_mut().find(|relation| relation.name == name);
+        if let Some(relation) = changed {
+            relation.change(changes);
+        }
+    }
+    relations
 });
 
 /// All tables, views and functions, in the order of their migrations.
@@ -64,6 +68,20 @@ mod tests {
                     column.name
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_column_that_came_later_is_one_of_its_table() {
+        assert!(
+            columns("ods_record")
+                .iter()
+                .any(|column| column.name == "points")
+        );
+        let altered = migrations().iter().flat_map(|of| statements(of.sql));
+        for statement in altered.filter(|statement| statement.starts_with("ALTER ")) {
+            let (name, _) = parse_alter(statement).unwrap();
+            assert!(relation(&name).is_some(), "{statement}");
         }
     }
 

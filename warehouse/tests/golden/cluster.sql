@@ -134,6 +134,28 @@ CREATE TABLE IF NOT EXISTS `spanflow`.`ods_dead_letter` ON CLUSTER 'prod' AS `sp
 ENGINE = Distributed('prod', 'spanflow', 'ods_dead_letter_local', _shard)
 COMMENT 'One rejected record or span, with what is needed to replay it';
 
+ALTER TABLE `spanflow`.`ods_record_local` ON CLUSTER 'prod'
+    ADD COLUMN IF NOT EXISTS `points` UInt32 COMMENT 'Metric points in it: points_landed + points_duplicate + points_rejected; 0 when undecodable',
+    ADD COLUMN IF NOT EXISTS `points_landed` UInt32 COMMENT 'Points of it that became rows of dwd_metric_point',
+    ADD COLUMN IF NOT EXISTS `points_duplicate` UInt32 COMMENT 'Points of it that had landed before and were dropped',
+    ADD COLUMN IF NOT EXISTS `points_rejected` UInt32 COMMENT 'Points of it that became dead letters',
+    COMMENT COLUMN IF EXISTS `encoding` 'What the payload was read as: otlp_protobuf, otlp_json, document, otlp_metrics, or undecodable';
+
+ALTER TABLE `spanflow`.`ods_record` ON CLUSTER 'prod'
+    ADD COLUMN IF NOT EXISTS `points` UInt32 COMMENT 'Metric points in it: points_landed + points_duplicate + points_rejected; 0 when undecodable',
+    ADD COLUMN IF NOT EXISTS `points_landed` UInt32 COMMENT 'Points of it that became rows of dwd_metric_point',
+    ADD COLUMN IF NOT EXISTS `points_duplicate` UInt32 COMMENT 'Points of it that had landed before and were dropped',
+    ADD COLUMN IF NOT EXISTS `points_rejected` UInt32 COMMENT 'Points of it that became dead letters',
+    COMMENT COLUMN IF EXISTS `encoding` 'What the payload was read as: otlp_protobuf, otlp_json, document, otlp_metrics, or undecodable';
+
+ALTER TABLE `spanflow`.`ods_dead_letter_local` ON CLUSTER 'prod'
+    COMMENT COLUMN IF EXISTS `unit` 'What was rejected: record, span or point; gap for records that were deleted before they were read',
+    COMMENT COLUMN IF EXISTS `index` 'Position of the span or point in its record, else 0';
+
+ALTER TABLE `spanflow`.`ods_dead_letter` ON CLUSTER 'prod'
+    COMMENT COLUMN IF EXISTS `unit` 'What was rejected: record, span or point; gap for records that were deleted before they were read',
+    COMMENT COLUMN IF EXISTS `index` 'Position of the span or point in its record, else 0';
+
 CREATE TABLE IF NOT EXISTS `spanflow`.`dwd_span_local` ON CLUSTER 'prod'
 (
     `trace_id` String COMMENT 'Trace id, 32 lowercase hex digits' CODEC(ZSTD(1)),
@@ -298,6 +320,20 @@ COMMENT 'One metric point: CPU and memory of an agent process, counters of an ag
 CREATE TABLE IF NOT EXISTS `spanflow`.`dwd_metric_point` ON CLUSTER 'prod' AS `spanflow`.`dwd_metric_point_local`
 ENGINE = Distributed('prod', 'spanflow', 'dwd_metric_point_local', _shard)
 COMMENT 'One metric point: CPU and memory of an agent process, counters of an agent';
+
+ALTER TABLE `spanflow`.`dwd_metric_point_local` ON CLUSTER 'prod'
+    ADD COLUMN IF NOT EXISTS `late` Bool COMMENT 'It came after the allowed lateness and counts in no window',
+    ADD COLUMN IF NOT EXISTS `quantile_values` Array(Float64) COMMENT 'Of a summary, the values at the quantiles in bounds' CODEC(ZSTD(1)),
+    ADD COLUMN IF NOT EXISTS `content_hash` UInt128 COMMENT 'Hash of the point with its resource and scope, by which copies are dropped' CODEC(ZSTD(1)),
+    COMMENT COLUMN IF EXISTS `attributes` 'Attributes of the point; a value over 256 characters is cut',
+    COMMENT COLUMN IF EXISTS `resource` 'Attributes of the resource; a value over 256 characters is cut';
+
+ALTER TABLE `spanflow`.`dwd_metric_point` ON CLUSTER 'prod'
+    ADD COLUMN IF NOT EXISTS `late` Bool COMMENT 'It came after the allowed lateness and counts in no window',
+    ADD COLUMN IF NOT EXISTS `quantile_values` Array(Float64) COMMENT 'Of a summary, the values at the quantiles in bounds' CODEC(ZSTD(1)),
+    ADD COLUMN IF NOT EXISTS `content_hash` UInt128 COMMENT 'Hash of the point with its resource and scope, by which copies are dropped' CODEC(ZSTD(1)),
+    COMMENT COLUMN IF EXISTS `attributes` 'Attributes of the point; a value over 256 characters is cut',
+    COMMENT COLUMN IF EXISTS `resource` 'Attributes of the resource; a value over 256 characters is cut';
 
 CREATE TABLE IF NOT EXISTS `spanflow`.`dws_step_1m_local` ON CLUSTER 'prod'
 (
@@ -1271,10 +1307,12 @@ VALUES
     (3, 'ops_setting', '90a59e01fd0dd1f3b4651b6cb43010a486d9f442de73bd0e01d43c726acdb30b', now64(3)),
     (101, 'ods_record', '4f66bc7193695373960a8df0e2d8d25d44245a1e633040c1d3033b43bb7d2600', now64(3)),
     (102, 'ods_dead_letter', 'c11f3f7878599357be4f887826013462147ba254936f0f0498fe93ca3b3fc124', now64(3)),
+    (103, 'ods_points', 'c4d932349ecdbf39467bb84a55d772362afcf96eb02e2c9ffd13357b6a45be06', now64(3)),
     (201, 'dwd_span', '10efe6a80a5e2548411ccb7f27e1c5b2b1a349968bd63626cb0e29bad47da796', now64(3)),
     (202, 'dwd_content', '73b4668fed2a0d38cb76b0a0f231651d55c5d65d20062571e18dc2a27d477163', now64(3)),
     (203, 'dwd_event', 'bd37ccb8ebf63063098759d30821dbe2d22772f72ecf24272d3bc6ecc63e3ecd', now64(3)),
     (204, 'dwd_metric_point', 'da0ed719ab6f221419d67dd5328395aa5a46e15c06aba76f1f201ac5cbacfeae', now64(3)),
+    (205, 'dwd_metric_point_late', '53b36471cab8ff0b997d1182f7aaa0d3f7e1e9bb54c9522afef6ae55c2fe117a', now64(3)),
     (301, 'dws_step_1m', '20360262aea7250f1509ec8b09ff57adbc84dce13498a41beadc01c5f1336d44', now64(3)),
     (302, 'dws_step_5m', '831fcae8e3005e00f5a9a51721b8ebb79c146cb7d53e4e7766f46d0add72fe8b', now64(3)),
     (303, 'dws_step_1h', '7968acbe0941eb5e7362a2cb7185807e56f87c5b678ff0f260810a8c4de76efb', now64(3)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Named, Node, TraceState};
 use crate::dataflow::packing::{Packer, Unpacker};
-use crate::dataflow::trace_summary::{Root, ToolCall, Totals};
+use crate::dataflow::trace_summary::{Root, ToolCall, Totals, TraceUser};
 use crate::span::clean::StepType;
 
 /// What a node's parent is, besides its step type in one byte.
@@ -143,28 +143,38 @@ impl TraceState {
     /// What [`TraceState::pack`] was called with.
     pub(in crate::dataflow) fn unpack(packed: &[u8]) -> (Self, BTreeSet<u64>) {
         let mut from = Unpacker::new(packed);
-        let last_us = from.signed();
-        let mut state = Self {
-            last_us,
-            first_us: last_us.wrapping_add(from.signed()),
-            totals: Totals::unpack(&mut from),
-            session: unpack_named(&mut from),
-            conversation: unpack_named(&mut from),
-            user: unpack_named(&mut from),
-            earliest: (from.flag())
-                .then(|| (from.place(), from.text().to_owned(), from.text().to_owned())),
-            root: from.flag().then(|| Root::unpack(&mut from)),
-            root_namespace: from.text().to_owned(),
-            agents: (0..from.count()).map(|_| from.text().to_owned()).collect(),
-            nodes: Vec::new(),
-            calls: Vec::new(),
-        };
+        let mut state = Self::unpack_head(&mut from);
         state.unpack_nodes(&mut from);
         let missing = (0..from.count())
             .map(|_| u64::from_le_bytes(from.raw()))
             .collect();
         debug_assert!(from.is_done(), "all that was packed is unpacked");
         (state, missing)
+    }
+
+    /// All but the nodes and their calls.
+    fn unpack_head(from: &mut Unpacker<'_>) -> Self {
+        let last_us = from.signed();
+        Self {
+            last_us,
+            first_us: last_us.wrapping_add(from.signed()),
+            totals: Totals::unpack(from),
+            session: unpack_named(from),
+            conversation: unpack_named(from),
+            user: unpack_named(from),
+            earliest: (from.flag())
+                .then(|| (from.place(), from.text().to_owned(), from.text().to_owned())),
+            root: from.flag().then(|| Root::unpack(from)),
+            root_namespace: from.text().to_owned(),
+            agents: (0..from.count()).map(|_| from.text().to_owned()).collect(),
+            nodes: Vec::new(),
+            calls: Vec::new(),
+        }
+    }
+
+    /// [`TraceState::user`] of a packed trace.
+    pub(in crate::dataflow) fn packed_user(packed: &[u8]) -> Option<TraceUser> {
+        Self::unpack_head(&mut Unpacker::new(packed)).user()
     }
 
     /// The latest end, µs since 1970, of a packed trace.

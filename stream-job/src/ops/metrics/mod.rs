@@ -90,6 +90,14 @@ declare_metrics! {
         spans_rejected: Counter = "spanflow_spans_rejected_total";
         /// Spans beyond the allowed lateness: in DWD, not in the windows.
         spans_late: Counter = "spanflow_spans_late_total";
+        /// Metric points found in the records read, before any was dropped.
+        points_in: Counter = "spanflow_points_in_total";
+        /// Metric points dropped as copies of one that was there before.
+        points_duplicate: Counter = "spanflow_points_duplicate_total";
+        /// Metric points rejected one by one.
+        points_rejected: Counter = "spanflow_points_rejected_total";
+        /// Metric points beyond the allowed lateness: in DWD, not in the windows.
+        points_late: Counter = "spanflow_points_late_total";
         /// Epochs cut.
         epochs: Counter = "spanflow_epochs_total";
         /// The newest epoch cut.
@@ -118,7 +126,7 @@ declare_metrics! {
     family {
         /// Records read, by topic.
         records: Counter = "spanflow_records_total" ["topic"];
-        /// Rejected records and spans, by error code.
+        /// Rejected records, spans and metric points, by error code.
         dead_letters: Counter = "spanflow_dead_letters_total" ["error_code"];
         /// Offset of the next record to read.
         partition_offset: Gauge = "spanflow_partition_offset" ["topic", "partition"];
@@ -134,7 +142,7 @@ declare_metrics! {
         blocks: Counter = "spanflow_blocks_total" ["table"];
         /// Rows acknowledged, by table.
         rows: Counter = "spanflow_rows_total" ["table"];
-        /// Keys in state: windows, traces, sessions, edges (an agent's minutes), fingerprints.
+        /// Keys in state: windows, traces, sessions, edges (an agent's minutes), processes, users (a user's days), fingerprints.
         state_keys: Gauge = "spanflow_state_keys" ["state"];
         /// Time that workers spent in an operator's logic; waits for room at the sink count for who waits.
         operator_busy: Seconds = "spanflow_operator_busy_seconds_total" ["operator"];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::declare::{Facts, Spec, check_range, declare_settings};
 use super::value::{
     ByteSize, InsertCompression, Layers, OnDataLoss, Properties, SettingValue, StartOffsets,
+    TimeZone,
 };
 
 const PLAIN: Facts = Facts::PLAIN;
@@ -24,10 +25,13 @@ declare_settings! {
         /// Folder of a recording to read instead of Kafka; empty reads Kafka.
         recording: String = "", PLAIN;
         /// Topic with OTLP spans, protobuf or JSON. With `^` at its beginning, a regular expression: every topic that it
-        /// matches, also those made later, but for those that the job writes, `otlp_metrics` and `agent.rules`.
+        /// matches, also those made later, but for those that the job writes, those with metrics and `agent.rules`.
         spans_topic: String = "otlp_spans", SHAPING;
         /// Topic with session documents, or a regular expression as in `spans_topic`.
         documents_topic: String = "agent.conversations", SHAPING;
+        /// Topic with OTLP metrics, protobuf, or a regular expression as in `spans_topic`; empty reads no metrics. They do
+        /// not move the watermark. Not read where `layers` is `windows`.
+        metrics_topic: String = "otlp_metrics", SHAPING;
         /// Topic that gets every rejected value as it came.
         dead_letter_topic: String = "agent.deadletter", PLAIN;
         /// Topic that gets what the job flags.
@@ -90,6 +94,9 @@ declare_settings! {
         session_idle: Duration = "30min", SHAPING.range(SECOND, 30.0 * DAY);
         /// How long after its last span a session is kept in state.
         session_ttl: Duration = "24h", SHAPING.range(SECOND, 90.0 * DAY);
+        /// Time zone of the days in `dws_user_1d`. The first migrate of a database fixes it, and a job with another one is
+        /// refused.
+        business_time_zone: TimeZone = "UTC", SHAPING;
     }
     section "Limits" {
         /// Attributes kept of a span or resource; further ones are dropped and their number noted.

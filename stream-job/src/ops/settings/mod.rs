@@ -23,6 +23,7 @@ pub use load::{Inputs, Loaded, SettingsError};
 pub use reference::{effective, example, reference};
 pub use value::{
     ByteSize, InsertCompression, Layers, OnDataLoss, Properties, SettingValue, StartOffsets,
+    TimeZone,
 };
 
 impl Settings {
@@ -65,23 +66,25 @@ impl Settings {
                 "`session_ttl` must not be shorter than `trace_ttl` and `orphan_grace`: a trace would count again in a session that forgot it",
             );
         }
-        if self.spans_topic == self.documents_topic {
-            return conflict(
-                "`spans_topic` and `documents_topic` must differ: the topic tells how a record is read",
-            );
-        }
-        for (name, topic) in [
+        let read = [
             ("spans_topic", &self.spans_topic),
             ("documents_topic", &self.documents_topic),
-        ] {
+            ("metrics_topic", &self.metrics_topic),
+        ];
+        for (at, (name, topic)) in read.iter().enumerate() {
             if let Err(error) = TopicFilter::parse(topic) {
                 return Err(SettingsError::Conflict(format!(
                     "`{name}` begins with ^ and is no regular expression: {error}"
                 )));
             }
+            if let Some((other, _)) = read[..at].iter().find(|(_, other)| other == topic) {
+                return Err(SettingsError::Conflict(format!(
+                    "`{other}` and `{name}` must differ: the topic tells how a record is read"
+                )));
+            }
         }
         for output in [&self.dead_letter_topic, &self.alerts_topic] {
-            if output == &self.spans_topic || output == &self.documents_topic {
+            if read.iter().any(|(_, topic)| *topic == output) {
                 return conflict(
                     "`dead_letter_topic` and `alerts_topic` must not be topics that the job reads: it would feed itself",
                 );

@@ -93,6 +93,25 @@ impl SettingValue for f64 {
     }
 }
 
+/// A time zone by its name in the IANA time zone database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeZone(pub chrono_tz::Tz);
+
+impl SettingValue for TimeZone {
+    const KIND: &'static str = "IANA name of a time zone (`UTC`, `Asia/Shanghai`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map(TimeZone).map_err(|_| {
+            "expected the name of a time zone as the IANA database has it, such as `UTC` or `Asia/Shanghai`"
+                .to_owned()
+        })
+    }
+
+    fn show(&self) -> String {
+        self.0.name().to_owned()
+    }
+}
+
 impl SettingValue for SocketAddr {
     const KIND: &'static str = "address and port";
 

@@ -1,6 +1,6 @@
 //! Array columns: end offsets, then all elements.
 
-use super::{Append, Column, put_offsets, put_string};
+use super::{Append, Column, Element, put_offsets, put_string};
 
 const OFFSET_BYTES: usize = 8;
 
@@ -87,6 +87,79 @@ impl Column for StringArray {
 impl Append<Vec<String>> for StringArray {
     fn append(&mut self, value: &Vec<String>) {
         self.push(value);
+    }
+}
+
+/// An element of an array of numbers.
+pub trait ArrayElement: Element {
+    /// The ClickHouse type of the array.
+    const ARRAY_TYPE: &'static str;
+}
+
+impl ArrayElement for u64 {
+    const ARRAY_TYPE: &'static str = "Array(UInt64)";
+}
+
+impl ArrayElement for f64 {
+    const ARRAY_TYPE: &'static str = "Array(Float64)";
+}
+
+/// An array of numbers.
+#[derive(Debug)]
+pub struct NumberArray<E> {
+    elements: Vec<E>,
+    ends: Vec<usize>,
+}
+
+impl<E> Default for NumberArray<E> {
+    fn default() -> Self {
+        Self {
+            elements: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+}
+
+impl<E: ArrayElement> NumberArray<E> {
+    /// Pushes one row.
+    pub fn push(&mut self, elements: &[E]) {
+        self.elements.extend_from_slice(elements);
+        self.ends.push(self.elements.len());
+    }
+
+    fn row(&self, row: usize) -> &[E] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.elements[start..self.ends[row]]
+    }
+}
+
+impl<E: ArrayElement> Column for NumberArray<E> {
+    const TYPE: &'static str = E::ARRAY_TYPE;
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn clear(&mut self) {
+        self.elements.clear();
+        self.ends.clear();
+    }
+
+    fn row_bytes(&self, row: usize) -> usize {
+        OFFSET_BYTES + self.row(row).len() * E::WIDTH
+    }
+
+    fn total_bytes(&self) -> usize {
+        OFFSET_BYTES * self.ends.len() + self.elements.len() * E::WIDTH
+    }
+
+    fn write(&mut self, rows: &[u32], out: &mut Vec<u8>) {
+        put_offsets(out, rows.iter().map(|&row| self.row(row as usize).len()));
+        for element in rows.iter().flat_map(|&row| self.row(row as usize)) {
+            let at = out.len();
+            out.resize(at + E::WIDTH, 0);
+            element.put(&mut out[at..]);
+        }
     }
 }
 

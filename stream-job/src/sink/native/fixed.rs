@@ -39,6 +39,10 @@ impl Element for bool {
     }
 }
 
+/// `Date`: days since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Days(pub u16);
+
 /// `DateTime('UTC')`: seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds(pub u32);
@@ -71,6 +75,7 @@ macro_rules! times {
 }
 
 times! {
+    Days(u16) => "Date",
     Seconds(u32) => "DateTime('UTC')",
     Millis(i64) => "DateTime64(3, 'UTC')",
     Micros(i64) => "DateTime64(6, 'UTC')",

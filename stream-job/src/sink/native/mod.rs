@@ -13,8 +13,8 @@ mod map;
 mod shared_strings;
 mod strings;
 
-pub use array::{StringArray, StringPairs};
-pub use fixed::{Element, Fixed, Micros, Millis, Seconds};
+pub use array::{ArrayElement, NumberArray, StringArray, StringPairs};
+pub use fixed::{Days, Element, Fixed, Micros, Millis, Seconds};
 pub use low_cardinality::LowCardinality;
 pub use map::{BucketMap, LabelMap};
 pub use shared_strings::SharedStrings;

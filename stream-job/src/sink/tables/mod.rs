@@ -17,11 +17,14 @@ pub mod ads_freshness;
 pub mod ads_top;
 pub mod dwd_content;
 pub mod dwd_event;
+pub mod dwd_metric_point;
 pub mod dwd_span;
 pub mod dws_edge;
+pub mod dws_resource;
 pub mod dws_session;
 pub mod dws_step;
 pub mod dws_trace;
+pub mod dws_user;
 pub mod ods_dead_letter;
 pub mod ods_record;
 pub mod ops_epoch;
@@ -29,9 +32,10 @@ pub mod ops_epoch;
 pub use attributes::trace_hash;
 pub use dwd_content::{Contents, DwdContent};
 pub use dwd_event::DwdEvent;
+pub use dwd_metric_point::DwdMetricPoint;
 pub use dwd_span::DwdSpan;
 pub use ods_dead_letter::OdsDeadLetter;
-pub use ods_record::{OdsRecord, RecordOutcome};
+pub use ods_record::{OdsRecord, Outcome, RecordOutcome};
 pub use ops_epoch::{EpochRow, OpsEpoch};
 pub use rows::{Keyed, RowTable};
 
@@ -46,6 +50,7 @@ pub fn every_table() -> Vec<Box<dyn Table>> {
         Box::new(DwdSpan::default()),
         Box::new(DwdEvent::default()),
         Box::new(DwdContent::default()),
+        Box::new(DwdMetricPoint::default()),
         Box::new(dws_step::one_minute()),
         Box::new(dws_step::five_minutes()),
         Box::new(dws_step::one_hour()),
@@ -57,6 +62,8 @@ pub fn every_table() -> Vec<Box<dyn Table>> {
         Box::new(ads_top::errors()),
         Box::new(ads_freshness::freshness()),
         Box::new(dws_edge::edges()),
+        Box::new(dws_resource::resources()),
+        Box::new(dws_user::users()),
         Box::new(OpsEpoch::default()),
     ]
 }
@@ -93,7 +100,7 @@ pub trait Table {
     fn clear(&mut self);
 }
 
-/// Where a span or record came from.
+/// Where a span, point or record came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin<'a> {
     /// Topic.

@@ -1,4 +1,4 @@
-//! `ods_dead_letter`: rejected records and spans.
+//! `ods_dead_letter`: rejected records, spans and metric points.
 
 use super::ods_record::headers_of;
 use super::{Origin, Stamp, Table};
@@ -46,6 +46,13 @@ pub enum Rejected<'a> {
         /// The span's own bytes.
         raw: &'a [u8],
     },
+    /// One metric point of a record.
+    Point {
+        /// Position in the record.
+        index: u32,
+        /// The point's own bytes.
+        raw: &'a [u8],
+    },
 }
 
 /// Why it was rejected.
@@ -64,7 +71,7 @@ pub struct OdsDeadLetter {
 }
 
 impl OdsDeadLetter {
-    /// Pushes one dead letter of `record`. A rejected record counts no spans, a rejected span one.
+    /// Pushes one dead letter of `record`. A rejected span counts one span, anything else none.
     pub fn push(
         &mut self,
         record: &Record,
@@ -84,6 +91,7 @@ impl OdsDeadLetter {
                 span_id,
                 raw,
             } => ("span", 1, index, trace_id, span_id, raw),
+            Rejected::Point { index, raw } => ("point", 0, index, "", "", raw),
         };
         let columns = &mut self.columns;
         columns.topic.push(origin.topic);

@@ -23,19 +23,40 @@ columns! {
         epoch: Fixed<u64> = "_epoch",
         shard: Fixed<u16> = "_shard",
         ingest_time: Fixed<Millis> = "ingest_time",
+        points: Fixed<u32> = "points",
+        points_landed: Fixed<u32> = "points_landed",
+        points_duplicate: Fixed<u32> = "points_duplicate",
+        points_rejected: Fixed<u32> = "points_rejected",
     }
 }
 
-/// What became of a record's spans. `landed + duplicate + rejected` is their number; all are 0 where the record was
-/// rejected whole.
+/// What became of the spans or the metric points of a record. `landed + duplicate + rejected` is their number; all are 0
+/// where the record was rejected whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Those that landed in `dwd_span` or `dwd_metric_point`.
+    pub landed: u32,
+    /// Those that were there already.
+    pub duplicate: u32,
+    /// Those that became dead letters.
+    pub rejected: u32,
+}
+
+impl Outcome {
+    /// How many there are in all.
+    #[must_use]
+    pub fn all(self) -> u32 {
+        self.landed + self.duplicate + self.rejected
+    }
+}
+
+/// What became of a record: it has spans or metric points, or neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordOutcome {
-    /// Spans that landed in `dwd_span`.
-    pub landed: u32,
-    /// Spans that were there already.
-    pub duplicate: u32,
-    /// Spans that became dead letters.
-    pub rejected: u32,
+    /// Of its spans.
+    pub spans: Outcome,
+    /// Of its metric points.
+    pub points: Outcome,
 }
 
 /// Builds `ods_record`.
@@ -71,12 +92,15 @@ impl OdsRecord {
         columns
             .payload
             .push_bytes(record.payload.unwrap_or_default());
-        columns
-            .spans
-            .push(outcome.landed + outcome.duplicate + outcome.rejected);
-        columns.spans_landed.push(outcome.landed);
-        columns.spans_duplicate.push(outcome.duplicate);
-        columns.spans_rejected.push(outcome.rejected);
+        let RecordOutcome { spans, points } = outcome;
+        columns.spans.push(spans.all());
+        columns.spans_landed.push(spans.landed);
+        columns.spans_duplicate.push(spans.duplicate);
+        columns.spans_rejected.push(spans.rejected);
+        columns.points.push(points.all());
+        columns.points_landed.push(points.landed);
+        columns.points_duplicate.push(points.duplicate);
+        columns.points_rejected.push(points.rejected);
         columns.epoch.push(stamp.epoch);
         columns.shard.push(stamp.shard);
         columns.ingest_time.push(Millis(stamp.ingest_ms));

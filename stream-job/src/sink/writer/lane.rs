@@ -18,13 +18,15 @@ const SEND_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 
 /// Settings of every insert.
-const INSERT_SETTINGS: [(&str, &str); 7] = [
+const INSERT_SETTINGS: [(&str, &str); 8] = [
     ("async_insert", "0"),
     ("insert_deduplicate", "1"),
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
     // Of a table that is distributed over a cluster: the shards have answered when it answers.
     ("distributed_foreground_insert", "1"),
     ("max_insert_threads", "1"),
+    // What comes years late is still counted on its day, and lands in the partition of that month.
+    ("max_partitions_per_insert_block", "0"),
     // The Native blocks of a body become one part: a body is far below this, and nothing else cuts it.
     ("min_insert_block_size_rows", "16000000"),
     ("min_insert_block_size_bytes", "4294967296"),

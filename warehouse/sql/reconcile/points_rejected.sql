@@ -1,0 +1,20 @@
+-- Every metric point that a record says was rejected is one dead letter.
+SELECT
+    'points_rejected of ods_record = point dead letters' AS name,
+    sum(l) AS left,
+    sum(r) AS right,
+    sum(abs(toInt64(l) - toInt64(r))) AS difference,
+    if(difference = 0, '', 'record ' || toString(argMax(unit, abs(toInt64(l) - toInt64(r))))) AS example
+FROM
+(
+    SELECT unit, sum(a) AS l, sum(b) AS r
+    FROM
+    (
+        SELECT (topic, partition, offset) AS unit, points_rejected AS a, 0 AS b FROM ods_record
+        WHERE _epoch <= {last_epoch:UInt64} AND ingest_time >= {ods_from:DateTime64(3, 'UTC')}
+        UNION ALL
+        SELECT (topic, partition, offset), 0, 1 FROM ods_dead_letter AS letter
+        WHERE letter.unit = 'point' AND _epoch <= {last_epoch:UInt64} AND ingest_time >= {ods_from:DateTime64(3, 'UTC')}
+    )
+    GROUP BY unit
+)
