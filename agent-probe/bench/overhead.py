@@ -117,14 +117,8 @@ def _timed(one: Callable[[int], None], spans: int, probe: Any) -> dict[str, floa
     return {"wall_us": took / spans * 1e6, "own_us": own / spans * 1e6, "cpu_us": cpu / spans * 1e6}
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+def _plain(tracer: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     """A function with a span of the plain SDK around it, of six attributes as somebody would write them by hand."""
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        trace.set_tracer_provider(TracerProvider())
-    tracer = trace.get_tracer("bench")
 
     def traced(*args: Any) -> Any:
         with tracer.start_as_current_span(function.__name__) as span:
@@ -140,11 +134,11 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return traced
 
 
-def measure_turns(mode: str, target: str, latency_ms: int, turns: int) -> dict[str, float]:
-    """Turns of eight spans (session; think, act, observe, twice; response) with two calls of a stub model."""
-    import agent_probe
+def _agent(mode: str, latency_ms: int) -> Callable[[str, str], str]:
+    """A turn of eight spans (session; think, act, observe, twice; response) with two calls of a stub model."""
+    from opentelemetry.sdk.trace import TracerProvider
 
-    probe = _probe(target) if mode == "probe" else None
+    import agent_probe
 
     def think(messages: list[dict[str, str]]) -> dict[str, Any]:
         time.sleep(latency_ms / 1000)
@@ -174,24 +168,40 @@ def measure_turns(mode: str, target: str, latency_ms: int, turns: int) -> dict[s
     called: list[Callable[..., Any]] = [think, search, observe, respond]
     whole: Callable[..., Any] = turn
     if mode == "sdk":
-        called, whole = [_plain(function) for function in called], _plain(turn)
+        tracer = TracerProvider(shutdown_on_exit=False).get_tracer("bench")
+        called, whole = [_plain(tracer, function) for function in called], _plain(tracer, turn)
     if mode == "probe":
         steps = (agent_probe.think, agent_probe.tool, agent_probe.observe, agent_probe.response)
         called = [step(function) for step, function in zip(steps, called, strict=True)]
         whole = agent_probe.session("bench")(turn)
-    for _ in range(3 if latency_ms >= 100 else 30):
-        whole("What is the weather in Paris?", "session-0")
-    if probe is not None:
-        probe.flush(30)
-    began, began_own, began_cpu = time.perf_counter(), time.thread_time(), time.process_time()
-    for number in range(turns):
-        whole("What is the weather in Paris?", f"session-{number}")
-    took, own = time.perf_counter() - began, time.thread_time() - began_own
-    if probe is not None:
-        assert probe.flush(60), "not everything was acknowledged"
-        assert not probe.accounts.dropped, probe.accounts
-    cpu = time.process_time() - began_cpu
-    return {"wall_us": took / turns * 1e6, "own_us": own / turns * 1e6, "cpu_us": cpu / turns * 1e6}
+    return whole
+
+
+def measure_turns(target: str, latency_ms: int, blocks: int, turns: int) -> dict[str, float]:
+    """Blocks of turns without spans, with the plain SDK's and with the probe's, by turns in one process.
+
+    The time of a turn, and the caller's CPU in it, are medians over all turns of a kind, so that what else the machine
+    does meets all alike. A block ends when all is acknowledged: the process's CPU time includes encoding and sending.
+    """
+    probe = _probe(target)
+    agents = {mode: _agent(mode, latency_ms) for mode in MODES}
+    found: dict[str, list[float]] = {f"{mode} {name}": [] for mode in MODES for name in ("wall_us", "own_us", "cpu_us")}
+    for block in range(-1, blocks):
+        if block == 0:
+            # The first of each warmed up.
+            for values in found.values():
+                values.clear()
+        for mode, agent in agents.items():
+            began_cpu = time.process_time()
+            for number in range(turns):
+                began, began_own = time.perf_counter(), time.thread_time()
+                agent("What is the weather in Paris?", f"session-{number}")
+                found[f"{mode} wall_us"].append((time.perf_counter() - began) * 1e6)
+                found[f"{mode} own_us"].append((time.thread_time() - began_own) * 1e6)
+            assert probe.flush(60), "not everything was acknowledged"
+            found[f"{mode} cpu_us"].append((time.process_time() - began_cpu) / turns * 1e6)
+    assert not probe.accounts.dropped, probe.accounts
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 # The side that starts the processes.
@@ -230,7 +240,8 @@ def report(target: str, runs: int) -> None:
             _row(f"{title}: {name}", [_child(["span", mode, target, str(size), "2000"]) for _ in range(runs)])
     for mode, name in (("none", "undecorated"), ("probe", "`@agent_probe.tool`")):
         _row(f"a function, {name}", [_child(["step", mode, target, "2000"]) for _ in range(runs)])
-    print("\na turn of 8 spans, 2 model calls | without, ms | plain SDK, ms | probe, ms | caller's CPU | process CPU")
+    print("\nmore for a turn of 8 spans; CPU in ms: of the caller · of the process, with sending")
+    print("2 model calls of | without, ms | plain SDK, wall | plain SDK, CPU | probe, wall | probe, CPU")
     print("--- | --- | --- | --- | --- | ---")
     for latency in LATENCIES_MS:
         _turns(target, latency, runs)
@@ -238,22 +249,17 @@ def report(target: str, runs: int) -> None:
 
 
 def _turns(target: str, latency: int, runs: int) -> None:
-    turns = {0: 2_000, 10: 200, 100: 20, 1000: 3}[latency]
-    groups = []
-    for _ in range(runs):
-        # In turn, so that what else the machine does meets all alike.
-        groups.append([_child(["turn", mode, target, str(latency), str(turns)]) for mode in ("none", "sdk", "probe")])
+    blocks, turns = {0: (60, 50), 10: (20, 10), 100: (10, 5), 1000: (3, 1)}[latency]
+    found = [_child(["turn", target, str(latency), str(blocks), str(turns)]) for _ in range(runs)]
 
-    def column(name: str, which: int) -> list[float]:
-        return [group[which][name] / 1e3 for group in groups]
+    def more(mode: str, name: str) -> list[float]:
+        return [run[f"{mode} {name}"] - run[f"none {name}"] for run in found]
 
-    without = statistics.median(column("wall_us", 0))
-    figures = [_figure(column("wall_us", 0), 2)]
-    for which in (1, 2):
-        more = (statistics.median(column("wall_us", which)) / without - 1) * 100
-        figures.append(f"{_figure(column('wall_us', which), 2)}, {more:+.1f} %")
-    for name in ("own_us", "cpu_us"):
-        figures.append(f"{statistics.median(column(name, 2)) - statistics.median(column(name, 0)):+.2f}")
+    figures = [_figure([run["none wall_us"] / 1e3 for run in found], 2)]
+    for mode in ("sdk", "probe"):
+        percent = [extra / run["none wall_us"] * 100 for extra, run in zip(more(mode, "wall_us"), found, strict=True)]
+        figures.append(f"{_figure(percent, 2)} %")
+        figures.append(" · ".join(_figure([us / 1e3 for us in more(mode, name)], 2) for name in ("own_us", "cpu_us")))
     print(f"{latency} ms each | {' | '.join(figures)}", flush=True)
 
 
@@ -262,24 +268,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--kafka", metavar="HOST:PORT")
-    known = {"span": measure_span, "step": measure_step, "turn": measure_turns}
+    known: dict[str, Callable[..., dict[str, float]]] = {
+        "span": measure_span,
+        "step": measure_step,
+        "turn": measure_turns,
+    }
     if len(sys.argv) > 1 and sys.argv[1] in (*known, "serve"):
         if sys.argv[1] == "serve":
             serve()
             return
-        mode, target, *numbers = sys.argv[2:]
-        print(json.dumps(known[sys.argv[1]](mode, target, *(int(number) for number in numbers))))
+        given = [int(argument) if argument.isdecimal() else argument for argument in sys.argv[2:]]
+        print(json.dumps(known[sys.argv[1]](*given)))
         # Without the probe's own end: it was flushed.
         sys.stdout.flush()
         os._exit(0)
-    given = parser.parse_args()
-    if given.kafka:
-        report(given.kafka, given.runs)
+    chosen = parser.parse_args()
+    if chosen.kafka:
+        report(chosen.kafka, chosen.runs)
         return
     with subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True) as sink:
         try:
             assert sink.stdout is not None
-            report(f"http://127.0.0.1:{sink.stdout.readline().strip()}", given.runs)
+            report(f"http://127.0.0.1:{sink.stdout.readline().strip()}", chosen.runs)
         finally:
             sink.terminate()
 

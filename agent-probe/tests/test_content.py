@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from agent_probe import content
 from agent_probe.content import to_text
 
 
@@ -50,5 +52,15 @@ def test_cycles_and_depth_end() -> None:
     deep: Any = 1
     for _ in range(10_000):
         deep = [deep]
-    for value in (cyclic, deep):
+    ordered: OrderedDict[str, Any] = OrderedDict()
+    ordered["again"] = [ordered]
+    for value in (cyclic, deep, ordered):
         assert "…" in to_text(value)
+
+
+def test_without_the_encoder_under_json_values_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values: list[Any] = [{"a": [1, "é", None, True, 2.5, float("nan")]}, [Point(1)], {3}, {1: 2}]
+    texts = [to_text(value) for value in values]
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    monkeypatch.setattr(content, "_encode", content._encoder())
+    assert [to_text(value) for value in values] == texts

@@ -27,7 +27,7 @@ from traced import decoded
 
 ADDRESS = os.environ.get("SPANFLOW_TEST_KAFKA", "")
 pytestmark = pytest.mark.skipif(not ADDRESS, reason="SPANFLOW_TEST_KAFKA names no broker")
-SESSIONS = int(os.environ.get("AGENT_PROBE_TEST_SESSIONS", "200"))
+SESSIONS = int(os.environ.get("AGENT_PROBE_TEST_SESSIONS", "1000"))
 
 
 @pytest.fixture

@@ -5,7 +5,13 @@ from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metr
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
+    Histogram,
+    MeterProvider,
+    TraceBasedExemplarFilter,
+)
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
@@ -64,27 +70,48 @@ def test_a_lone_surrogate_and_a_huge_number_do_not_stop_a_span() -> None:
     assert [pair.value.string_value for pair in written.attributes] == ["?!", str(1 << 80)]
 
 
-def test_metrics_are_encoded_as_the_official_classes_do() -> None:
+@pytest.mark.parametrize("exemplars", ["none", "of spans", "of all"])
+def test_metrics_are_encoded_as_the_official_classes_do(exemplars: str) -> None:
+    filters = {"none": AlwaysOffExemplarFilter(), "of spans": TraceBasedExemplarFilter()}
     reader = InMemoryMetricReader()
-    view = View(instrument_type=Histogram, instrument_name="exp", aggregation=ExponentialBucketHistogramAggregation())
-    provider = MeterProvider([reader], resource=Resource({"service.name": "m"}), views=[view])
+    views = [
+        View(instrument_type=Histogram, instrument_name="exp", aggregation=ExponentialBucketHistogramAggregation()),
+        View(instrument_name="c", attribute_keys={"a"}),
+    ]
+    provider = MeterProvider(
+        [reader],
+        resource=Resource({"service.name": "m"}),
+        views=views,
+        exemplar_filter=filters.get(exemplars, AlwaysOnExemplarFilter()),
+    )
     meter = provider.get_meter("scope", "2")
-    meter.create_counter("c", unit="1", description="d").add(3, {"a": "b"})
-    meter.create_up_down_counter("u").add(-2.5)
-    meter.create_gauge("g").set(4)
-    for name in ("h", "exp"):
-        histogram = meter.create_histogram(name)
-        for value in (0.0, 0.001, 3.5, 7000.0):
-            histogram.record(value)
+
+    def measure() -> None:
+        # "left.out" is in the exemplar only.
+        meter.create_counter("c", unit="1", description="d").add(3, {"a": "b", "left.out": "é"})
+        meter.create_up_down_counter("u").add(-2.5)
+        meter.create_gauge("g").set(4)
+        for name in ("h", "exp"):
+            histogram = meter.create_histogram(name)
+            for value in (0.0, 0.001, 3.5, 7000.0):
+                histogram.record(value)
+
+    measure()
+    with TracerProvider().get_tracer("t").start_as_current_span("measured"):
+        measure()
     data = reader.get_metrics_data()
     assert data is not None
-    expected = encode_metrics(data)
-    for resource in expected.resource_metrics:
-        for metric in resource.scope_metrics[0].metrics:
-            for kind in ("gauge", "sum", "histogram", "exponential_histogram"):
-                for point in getattr(metric, kind).data_points:
-                    del point.exemplars[:]
-    assert ExportMetricsServiceRequest.FromString(metrics_request(data)) == expected
+    encoded = ExportMetricsServiceRequest.FromString(metrics_request(data))
+    assert encoded == encode_metrics(data)
+    points = [
+        point
+        for metric in encoded.resource_metrics[0].scope_metrics[0].metrics
+        for kind in (metric.gauge, metric.sum, metric.histogram, metric.exponential_histogram)
+        for point in kind.data_points
+    ]
+    assert len(points) == 5
+    assert all(bool(point.exemplars) == (exemplars != "none") for point in points)
+    assert all(one.trace_id for point in points for one in point.exemplars) == (exemplars != "of all")
 
 
 @pytest.mark.parametrize("data", [b"\x0a\x05abc", b"\xff", b"\x0b", b"\x09\x00"])

@@ -226,6 +226,17 @@ print(probe.enabled, probe.settings.delay_ms, probe.settings.exit_timeout_ms)
     assert "AGENT_PROBE_EXIT_TIMEOUT_MS='soon'" in err
 
 
+def test_a_call_that_makes_no_sense_is_told_and_left_out_too(caplog: pytest.LogCaptureFixture) -> None:
+    loaded = settings.load(
+        {}, transport="htp", queue_spans=0, max_content_chars="many", delay_ms="20", headers={"a": "b"}
+    )
+    assert (loaded.kind, loaded.queue_spans, loaded.max_content_chars) == ("kafka", 20_000, 32_768)
+    assert (loaded.delay_ms, loaded.headers) == (20, {"a": "b"})
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 3
+    assert "transport='htp': not one of kafka, http" in told[0]
+
+
 def test_an_address_that_is_none_leaves_the_agent_running_unrecorded(tmp_path: Path) -> None:
     out, err = run(
         """
@@ -278,11 +289,12 @@ def test_the_call_wins_over_our_variables_and_those_over_opentelemetrys() -> Non
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318",
         "OTEL_BSP_SCHEDULE_DELAY": "5000",
         "AGENT_PROBE_DELAY_MS": "50",
-        "OTEL_EXPORTER_OTLP_HEADERS": "a=b, c=d",
+        "OTEL_EXPORTER_OTLP_HEADERS": "a=b, authorization=Basic%20eA==",
     }
     loaded = settings.load(environment)
     assert (loaded.service_name, loaded.kind, loaded.delay_ms) == ("otel", "http", 50)
-    assert loaded.headers == {"a": "b", "c": "d"}
+    assert loaded.headers == {"a": "b", "authorization": "Basic eA=="}
+    assert settings.load({"AGENT_PROBE_HEADERS": '{"a": "100%25"}'}).headers == {"a": "100%25"}
     assert settings.load(environment, service_name="call", bootstrap_servers="b:1").kind == "kafka"
     assert settings.load({**environment, "AGENT_PROBE_BOOTSTRAP_SERVERS": "b:1"}).kind == "kafka"
     with pytest.raises(TypeError, match="no setting dealy_ms"):

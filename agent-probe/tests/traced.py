@@ -90,6 +90,7 @@ class FakeTransport:
     room: bool = True
     by_trace: bool = True
     deadline: float = float("inf")
+    quiet_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.delivered: list[Message] = []

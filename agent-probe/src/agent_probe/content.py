@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _MAX_NODES = 5_000
@@ -101,5 +101,24 @@ def _other(value: Any) -> Any:
     return _plain(value, _Budget(_MAX_NODES), 0)
 
 
-# Kept, as making one costs more than most of what it encodes.
-_encode = json.JSONEncoder(ensure_ascii=False, default=_other).encode
+def _encoder() -> Callable[[object], str]:
+    """The encoder in C under ``json``, which makes one for each call: that costs more than most of what it encodes.
+
+    It is no public name; where it is not as it was, ``json`` itself encodes. Cycles never come here: :func:`_fits`
+    finds more than it has room for.
+    """
+    public = json.JSONEncoder(ensure_ascii=False, default=_other).encode
+    try:
+        under: Any = json.encoder
+        pieces = under.c_make_encoder(None, _other, under.encode_basestring, None, ": ", ", ", False, False, True)
+
+        def encode(value: object) -> str:
+            return "".join(pieces(value, 0))
+
+        example = {"text": 'é"\n', "list": [1, -2.5, None, True, ()], "map": {"1": {}}, "other": {1}}
+        return encode if encode(example) == public(example) else public
+    except Exception:
+        return public
+
+
+_encode = _encoder()

@@ -9,7 +9,7 @@ from time import perf_counter
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from agent_probe.step import ACT, SESSION, Step, harmless
+from agent_probe.step import ACT, SESSION, Step, harmless, logger
 
 if TYPE_CHECKING:
     from agent_probe.step import F
@@ -27,23 +27,26 @@ class _Signature:
         except (TypeError, ValueError):
             parameters = []
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        self.names = [one.name for one in parameters if one.kind in positional]
+        names = [one.name for one in parameters if one.kind in positional]
         self.rest = next((one.name for one in parameters if one.kind is inspect.Parameter.VAR_POSITIONAL), "args")
-        self.skip = 1 if self.names[:1] in (["self"], ["cls"]) else 0
+        # The object that a method belongs to.
+        self.skip = 1 if names[:1] in (["self"], ["cls"]) else 0
+        self.names = names[self.skip :]
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Arguments by name, without the object that a method belongs to."""
-        given = dict(zip(self.names[self.skip :], args[self.skip :], strict=False))
-        beyond = args[max(len(self.names), self.skip) :]
-        if beyond:
-            given[self.rest] = beyond
-        given.update(kwargs)
+        if self.skip:
+            args = args[1:]
+        given = dict(zip(self.names, args, strict=False))
+        if len(args) > len(self.names):
+            given[self.rest] = args[len(self.names) :]
+        if kwargs:
+            given.update(kwargs)
         return given
 
 
-@harmless
-def _begin(step: Step, signature: _Signature, args: tuple[Any, ...], kwargs: dict[str, Any], attach: bool) -> None:
-    arguments = signature.arguments(args, kwargs)
+def _take_arguments(step: Step, arguments: dict[str, Any]) -> None:
+    """A decorated function's arguments are the step's input, or a session's ids."""
     if step.kind == SESSION:
         agent, *ids = step._session
         session, conversation, user = (
@@ -52,13 +55,9 @@ def _begin(step: Step, signature: _Signature, args: tuple[Any, ...], kwargs: dic
         step._session = (agent, session, conversation, user)
         arguments = {name: value for name, value in arguments.items() if name not in _IDS}
     if step._input is None and arguments:
-        values = list(arguments.values())
         # A question, or a model's messages; a tool's arguments are always by name, so that calls can be compared.
-        alone = step.kind != ACT and len(values) == 1
-        step._input = values[0] if alone else arguments
-    step._start()
-    if attach:
-        step._attach()
+        alone = len(arguments) == 1 and step.kind != ACT
+        step._input = next(iter(arguments.values())) if alone else arguments
 
 
 class _Chunks:
@@ -97,7 +96,13 @@ def decorate(template: Step, function: F) -> F:
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any], attach: bool = True) -> Step:
         step = template.again(name)
-        _begin(step, signature, args, kwargs, attach)
+        try:
+            _take_arguments(step, signature.arguments(args, kwargs))
+            step._start()
+            if attach:
+                step._attach()
+        except Exception:
+            logger.debug("agent-probe at the beginning of %s", name, exc_info=True)
         return step
 
     if inspect.isasyncgenfunction(function):

@@ -8,14 +8,15 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit
 
 from agent_probe import settings as configuration
+from agent_probe.message import CONTENT_TYPE
 from agent_probe.settings import Settings
+from agent_probe.transport.proxy import route
 
 _ANSWER_SECONDS = 5.0
 # The warehouse takes spans of up to a day ahead; windows begin to suffer long before.
@@ -258,23 +259,24 @@ def skew(theirs: float, before: float, after: float, whose: str) -> Finding:
 
 
 def _http(settings: Settings) -> Iterator[Finding]:
-    url = urlsplit(settings.traces_url)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        yield Finding(BAD, f"{settings.traces_url!r} is no http:// address", "correct AGENT_PROBE_ENDPOINT")
+    try:
+        way = route(settings.traces_url)
+    except ValueError as error:
+        yield Finding(BAD, str(error), "correct AGENT_PROBE_ENDPOINT, or the variables of proxies")
         return
-    kind: Callable[..., http.client.HTTPConnection] = (
-        http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    )
-    connection = kind(url.hostname, url.port, timeout=_ANSWER_SECONDS)
+    connection = way.connection(_ANSWER_SECONDS)
     before = time.time()
     try:
         # A request without spans: nothing lands anywhere.
-        headers = {"content-type": "application/x-protobuf", **settings.headers}
-        connection.request("POST", url.path or "/", b"", headers)
+        headers = {"content-type": CONTENT_TYPE, **settings.headers, **way.headers}
+        connection.request("POST", way.target, b"", headers)
         answer = connection.getresponse()
         answer.read()
     except (OSError, http.client.HTTPException) as error:
-        yield Finding(BAD, f"nothing answers at {settings.traces_url}: {error}", "is the Collector running there?")
+        hint = (
+            "is the Collector running there?" if way.proxy is None else "is it the proxy, or the Collector behind it?"
+        )
+        yield Finding(BAD, f"nothing answers at {way.place}: {error}", hint)
         return
     finally:
         connection.close()
@@ -282,13 +284,13 @@ def _http(settings: Settings) -> Iterator[Finding]:
     if 200 <= answer.status < 300:
         yield Finding(GOOD, f"{settings.traces_url} takes OTLP")
     else:
-        hint = {
+        hints = {
             401: "AGENT_PROBE_HEADERS has to carry what it asks for",
             403: "AGENT_PROBE_HEADERS has to carry what it asks for",
             404: "is the path right? The endpoint is given without /v1/traces",
             413: "lower AGENT_PROBE_MAX_MESSAGE_BYTES",
         }
-        advice = hint.get(answer.status, "see the Collector's log")
+        advice = hints.get(answer.status, "see the Collector's log")
         yield Finding(BAD, f"{settings.traces_url} answers {answer.status} {answer.reason}", advice)
     told = answer.getheader("date")
     if told is not None:

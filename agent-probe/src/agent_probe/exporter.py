@@ -210,11 +210,6 @@ class ProbeSpanProcessor(SpanProcessor):
         if context.trace_flags.sampled and context.span_id not in self._inherited:
             self._sender.offer(span)
 
-    @property
-    def open_spans(self) -> int:
-        """Spans that have begun and not ended."""
-        return len(self._open)
-
     def cut_open_spans(self, seconds: float = 0.5) -> None:
         """Ends what is open, as an error of type ``process_exit``: a session that was killed must be seen.
 

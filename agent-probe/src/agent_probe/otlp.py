@@ -28,6 +28,7 @@ _double = struct.Struct("<cd").pack
 _fixed64 = struct.Struct("<cQ").pack
 _SPAN_ATTRIBUTE = b"\x4a"
 _MAX_DEPTH = 16
+_SHORT_TEXT = 48
 
 
 @lru_cache(maxsize=4096)
@@ -71,13 +72,13 @@ def attributes(tag: bytes, pairs: Mapping[str, Any] | None, privacy: Privacy) ->
         elif not isinstance(value, (bool, int, float)):
             sent = _inside(name, value, privacy)
         if isinstance(sent, str):
-            # Texts are most of the bytes: laid out here without a copy for each level of nesting.
-            data, key = utf8(sent), _key(name)
-            size = varint(len(data))
-            any_size = 1 + len(size) + len(data)
-            any_length = varint(any_size)
-            whole = varint(len(key) + 1 + len(any_length) + any_size)
-            out += (tag, whole, key, b"\x12", any_length, b"\x0a", size, data)
+            if len(sent) <= _SHORT_TEXT:
+                out.append(_short(tag, name, sent))
+            else:
+                # Texts are most of the bytes: laid out here without a copy for each level of nesting.
+                data = utf8(sent)
+                out += _around(tag, _key(name), len(data))
+                out.append(data)
         elif sent is not None:
             out.append(sized(tag, _key(name) + sized(b"\x12", any_value(sent))))
         if length is not None:
@@ -85,9 +86,25 @@ def attributes(tag: bytes, pairs: Mapping[str, Any] | None, privacy: Privacy) ->
     return b"".join(out)
 
 
+def _around(tag: bytes, key: bytes, length: int) -> tuple[bytes, ...]:
+    """All of an attribute before its text of this length."""
+    size = varint(length)
+    any_size = 1 + len(size) + length
+    any_length = varint(any_size)
+    return tag, varint(len(key) + 1 + len(any_length) + any_size), key, b"\x12", any_length, b"\x0a", size
+
+
+@lru_cache(maxsize=2048)
+def _short(tag: bytes, name: str, text: str) -> bytes:
+    """An attribute whose text is short: most are ids, names and kinds, the same in many spans."""
+    data = utf8(text)
+    return b"".join((*_around(tag, _key(name), len(data)), data))
+
+
 def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:
     """A span's attributes, from the dictionary under the SDK's mapping, whose views cost a Python call for each key."""
-    inner = getattr(getattr(span, "_attributes", None), "_dict", None)
+    kept = getattr(span, "_attributes", None)
+    inner = kept if type(kept) is dict else getattr(kept, "_dict", None)
     return inner if isinstance(inner, dict) else span.attributes or {}
 
 
@@ -206,9 +223,14 @@ def schema_url(url: str | None) -> bytes:
 def trace_request(spans: Iterable[tuple[ReadableSpan, bytes]]) -> bytes:
     """An ``ExportTraceServiceRequest`` of spans with their bodies, by resource and scope in order of appearance."""
     resources: dict[Resource, dict[InstrumentationScope | None, list[bytes]]] = {}
+    last_resource = last_scope = bodies = None
     for span, body in spans:
-        scopes = resources.setdefault(span.resource, {})
-        scopes.setdefault(span.instrumentation_scope, []).append(body)
+        resource, scope = span.resource, span.instrumentation_scope
+        # Nearly always those of the span before, and to hash a resource is to write it as JSON.
+        if bodies is None or resource is not last_resource or scope is not last_scope:
+            last_resource, last_scope = resource, scope
+            bodies = resources.setdefault(resource, {}).setdefault(scope, [])
+        bodies.append(body)
     out = []
     for resource, scopes in resources.items():
         pieces = [resource_field(resource)]

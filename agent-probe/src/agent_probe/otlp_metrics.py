@@ -1,4 +1,4 @@
-"""OTLP protobuf of the SDK's metrics. Field numbers: ``metrics/v1/metrics.proto``. Exemplars are left out."""
+"""OTLP protobuf of the SDK's metrics. Field numbers: ``metrics/v1/metrics.proto``."""
 
 from __future__ import annotations
 
@@ -32,21 +32,34 @@ def _packed(tag: bytes, form: str, numbers: Sequence[float]) -> bytes:
     return sized(tag, struct.pack(f"<{len(numbers)}{form}", *numbers)) if numbers else b""
 
 
+def _value(double_tag: bytes, int_tag: bytes, number: float) -> bytes:
+    if isinstance(number, int):
+        return int_tag + struct.pack("<q", max(min(number, (1 << 63) - 1), -(1 << 63)))
+    return _double(double_tag, number)
+
+
+def _exemplars(tag: bytes, point: Any) -> bytes:
+    out = []
+    for exemplar in point.exemplars:
+        body = _fixed(b"\x11", exemplar.time_unix_nano) + _value(b"\x19", b"\x31", exemplar.value)
+        if exemplar.span_id is not None and exemplar.trace_id is not None:
+            body += sized(b"\x22", exemplar.span_id.to_bytes(8, "big"))
+            body += sized(b"\x2a", exemplar.trace_id.to_bytes(16, "big"))
+        out.append(sized(tag, body + attributes(b"\x3a", exemplar.filtered_attributes, UNCHANGED)))
+    return b"".join(out)
+
+
 def _number(point: NumberDataPoint) -> bytes:
     start = _fixed(b"\x11", point.start_time_unix_nano) if point.start_time_unix_nano else b""
-    times = start + _fixed(b"\x19", point.time_unix_nano)
-    if isinstance(point.value, int):
-        value = b"\x31" + struct.pack("<q", max(min(point.value, (1 << 63) - 1), -(1 << 63)))
-    else:
-        value = _double(b"\x21", point.value)
-    return times + value + attributes(b"\x3a", point.attributes, UNCHANGED)
+    out = start + _fixed(b"\x19", point.time_unix_nano) + _value(b"\x21", b"\x31", point.value)
+    return out + _exemplars(b"\x2a", point) + attributes(b"\x3a", point.attributes, UNCHANGED)
 
 
 def _histogram(point: Any) -> bytes:
     out = _fixed(b"\x11", point.start_time_unix_nano or 0) + _fixed(b"\x19", point.time_unix_nano)
     out += _fixed(b"\x21", point.count) + _double(b"\x29", point.sum)
     out += _packed(b"\x32", "Q", point.bucket_counts) + _packed(b"\x3a", "d", point.explicit_bounds)
-    out += attributes(b"\x4a", point.attributes, UNCHANGED)
+    out += _exemplars(b"\x42", point) + attributes(b"\x4a", point.attributes, UNCHANGED)
     return out + _double(b"\x59", point.min) + _double(b"\x61", point.max)
 
 
@@ -66,7 +79,7 @@ def _exponential(point: Any) -> bytes:
     out += _fixed(b"\x11", point.start_time_unix_nano or 0) + _fixed(b"\x19", point.time_unix_nano)
     out += _fixed(b"\x21", point.count) + _double(b"\x29", point.sum)
     out += b"\x30" + _zigzag(point.scale) + _fixed(b"\x39", point.zero_count)
-    out += _buckets(b"\x42", point.positive) + _buckets(b"\x4a", point.negative)
+    out += _buckets(b"\x42", point.positive) + _buckets(b"\x4a", point.negative) + _exemplars(b"\x5a", point)
     return out + _double(b"\x61", point.min) + _double(b"\x69", point.max)
 
 

@@ -120,7 +120,7 @@ class Outbox:
             self._sent_bytes -= sent.message.size
         return sent
 
-    def _done(self, number: int, outcome: Outcome, reason: str) -> None:
+    def _done(self, number: int, outcome: Outcome, reason: str, refused: int = 0, /) -> None:
         if outcome is Outcome.RETRY:
             self._accounts.last_error = reason
             # While this message is among the others, so that it has its place in the backlog.
@@ -134,7 +134,11 @@ class Outbox:
                 self._accounts.drop("spill_full", sent.message.spans)
             return
         if outcome is Outcome.DELIVERED:
-            self._accounts.delivered += sent.message.spans
+            refused = min(refused, sent.message.spans)
+            self._accounts.delivered += sent.message.spans - refused
+            self._accounts.drop("refused", refused)
+            if reason:
+                self._accounts.last_error = reason
         else:
             self._accounts.last_error = reason
             self._accounts.drop("rejected", sent.message.spans)
@@ -151,7 +155,10 @@ class Outbox:
                 self._back_up()
         elif self._failed:
             self._begin_again(now)
-        elif now >= self._resume_at and next(iter(self._sent), self._barrier + 1) > self._barrier:
+        elif (
+            now >= max(self._resume_at, self._transport.quiet_until)
+            and next(iter(self._sent), self._barrier + 1) > self._barrier
+        ):
             self._replay()
 
     def _begin_again(self, now: float) -> None:

@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from agent_probe import carrying, instrumentation, prices, runtime
+from agent_probe import carrying, instrumentation, prices, runtime, step_span
 from agent_probe import settings as configuration
 from agent_probe.exporter import ProbeSpanProcessor, make_sender
 from agent_probe.message import Accounts
@@ -26,6 +26,8 @@ from agent_probe.privacy import Mask
 from agent_probe.process_metrics import ProcessMetrics
 from agent_probe.sender import Sender
 from agent_probe.settings import Overrides, Settings
+from agent_probe.step import TRACER
+from agent_probe.step_span import Maker
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -201,7 +203,10 @@ def _started(
         return Probe(settings, None, None)
     prices.configure(settings.prices_file, price_table)
     runtime.configure(settings)
-    probe = Probe(settings, _provider(settings, attributes), make_sender(settings, mask))
+    provider = _provider(settings, attributes)
+    probe = Probe(settings, provider, make_sender(settings, mask))
+    if probe._processor is not None and trace.get_tracer_provider() is provider:
+        step_span.use(Maker.of(provider, TRACER, probe._processor))
     atexit.register(probe._at_exit)
     probe._watch_multiprocessing()
     probe._start_metrics()

@@ -1,7 +1,6 @@
 """The probe's settings: arguments of ``init`` over ``AGENT_PROBE_*`` over ``OTEL_*`` over defaults.
 
-A value in the environment that makes no sense is told once and left out: a typing mistake there must not keep an agent
-from starting.
+A value that makes no sense is told once and left out: a typing mistake must not keep an agent from starting.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
+from urllib.parse import unquote
 
 from agent_probe.sender import MAX_DELAY
 
@@ -152,6 +152,12 @@ def _pairs(text: str) -> dict[str, str]:
     return found
 
 
+def _headers(text: str) -> dict[str, str]:
+    """As :func:`_pairs`; in a list, ``%2C`` and the like stand for what has no place there."""
+    pairs = _pairs(text)
+    return pairs if text.lstrip().startswith("{") else {unquote(key): unquote(value) for key, value in pairs.items()}
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in allowed:
@@ -181,7 +187,7 @@ ENVIRONMENT: dict[str, tuple[tuple[str, ...], Callable[[str], Any]]] = {
     "spans_topic": (("AGENT_PROBE_SPANS_TOPIC",), str),
     "metrics_topic": (("AGENT_PROBE_METRICS_TOPIC",), str),
     "endpoint": (("AGENT_PROBE_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"), str),
-    "headers": (("AGENT_PROBE_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"), _pairs),
+    "headers": (("AGENT_PROBE_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"), _headers),
     "http_timeout_ms": (("AGENT_PROBE_HTTP_TIMEOUT_MS", "OTEL_EXPORTER_OTLP_TIMEOUT"), _at_least(1)),
     "delay_ms": (("AGENT_PROBE_DELAY_MS", "OTEL_BSP_SCHEDULE_DELAY"), _at_least(0)),
     "queue_spans": (("AGENT_PROBE_QUEUE_SPANS", "OTEL_BSP_MAX_QUEUE_SIZE"), _at_least(1)),
@@ -226,7 +232,14 @@ def load(environment: Mapping[str, str], **given: Any) -> Settings:
         values["transport"] = "kafka"
     if "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" in environment and "endpoint" not in values:
         values["endpoint"] = environment["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].removesuffix("/v1/traces")
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        try:
+            chosen[name] = value if isinstance(value, Mapping) else ENVIRONMENT[name][1](str(value))
+        except (ValueError, TypeError) as error:
+            logger.warning("agent-probe leaves out %s=%r: %s", name, value, error)
     if "transport" not in chosen:
         # An address given in the call says which transport is meant.
         if chosen.get("bootstrap_servers"):

@@ -15,9 +15,10 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from agent_probe import heartbeat, prices, runtime
+from agent_probe import heartbeat, prices, runtime, step_span
 from agent_probe.content import to_text
 from agent_probe.failure import TOOL_FAILURE, Failed, says_no_success
+from agent_probe.step_span import StepSpan
 from agent_probe.usage import of_reply
 
 logger = logging.getLogger("agent_probe")
@@ -25,7 +26,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SESSION, THINK, ACT, OBSERVE, RESPONSE = "session", "think", "act", "observe", "response"
 _OK = Status(StatusCode.OK)
-_tracer = trace.get_tracer("agent_probe")
+_new = object.__new__
+# Looked up in an enum only once.
+_CLIENT, _INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
+TRACER = "agent_probe"
+_tracer = trace.get_tracer(TRACER)
 _TURN = otel.create_key("agent-probe-turn")
 
 
@@ -84,6 +89,7 @@ class Step:
     __slots__ = (
         "_answered",
         "_attributes",
+        "_clean",
         "_context",
         "_ended",
         "_failed",
@@ -128,6 +134,8 @@ class Step:
         self._session = (agent or (target if kind == SESSION else ""), session_id, conversation_id, user_id)
         self._failed = failed
         self._attributes: dict[str, Any] = dict(attributes) if attributes else {}
+        # Whether the SDK need not look at the attributes.
+        self._clean = not attributes or all(map(_is_clean, self._attributes.items()))
         if provider:
             self._attributes["gen_ai.provider.name"] = provider
         self._span: Any = None
@@ -172,9 +180,14 @@ class Step:
             self._put("agent.tool.arguments" if kind == ACT else "agent.input", self._input, attributes)
             self._input = None
         name = self._name or (f"{kind} {self.target}" if self.target else kind)
-        span = self._span = _tracer.start_span(
-            name, around, SpanKind.CLIENT if kind == THINK else SpanKind.INTERNAL, attributes
-        )
+        span_kind = _CLIENT if kind == THINK else _INTERNAL
+        span: trace.Span | None = None
+        maker = step_span.current
+        if maker is not None and self._clean:
+            span = maker.start(name, around, span_kind, attributes)
+        if span is None:
+            span = _tracer.start_span(name, around, span_kind, attributes)
+        self._span = span
         context = trace.set_span_in_context(span, around)
         self._context = otel.set_value(_TURN, turn, context) if kind == SESSION else context
 
@@ -245,9 +258,15 @@ class Step:
 
     def again(self, name: str) -> Step:
         """A new step as this one was asked for, named by a function where it was not named."""
-        target = self.target or (name if self.kind == ACT else "")
-        step = Step(self.kind, target, name=self._name, model=self._model, attributes=self._attributes)
-        step._session, step._failed, step._input = self._session, self._failed, self._input
+        step = _new(Step)
+        step.kind = kind = self.kind
+        step.target = self.target or (name if kind == ACT else "")
+        step.number = 0
+        step._name, step._model, step._input, step._session = self._name, self._model, self._input, self._session
+        step._failed, step._clean = self._failed, self._clean
+        step._attributes = self._attributes.copy()
+        step._span = step._token = step._context = step._tokens = step._seen_error = None
+        step._failure = step._ended = step._answered = False
         return step
 
     # What is known while it runs.
@@ -267,6 +286,7 @@ class Step:
         """Any attribute."""
         if value is not None:
             self._attributes[key] = value if isinstance(value, (str, bool, int, float)) else to_text(value)
+            self._clean = self._clean and isinstance(key, str) and key != ""
         return self
 
     @harmless
@@ -340,22 +360,20 @@ class Step:
 
     # Ending.
 
-    @harmless
     def succeed(self, value: Any) -> None:
         """Leaves the step with what a function returned: output, usage, and whether it says that it failed."""
-        self._detach()
         try:
-            self._take(value)
-        finally:
-            self._finish(None)
-
-    def _take(self, value: Any) -> None:
-        if self.kind == THINK:
-            self._take_usage(value)
-        if not self._answered:
-            self._set_output(value)
-        if self.kind == ACT or self._failed is not None:
-            self._check(value)
+            self._detach()
+            kind = self.kind
+            if kind == THINK:
+                self._take_usage(value)
+            if not self._answered:
+                self._set_output(value)
+            if kind == ACT or self._failed is not None:
+                self._check(value)
+        except Exception:
+            logger.debug("agent-probe at the end of a step", exc_info=True)
+        self.finish()
 
     def _take_usage(self, value: Any) -> None:
         usage = of_reply(value)
@@ -394,24 +412,28 @@ class Step:
             if self.kind == SESSION:
                 runtime.COUNTS.active_sessions -= 1
             # Whatever could not be set, the span itself is sent.
-            with contextlib.suppress(Exception):
-                span.end()
+            if span.is_recording():
+                with contextlib.suppress(Exception):
+                    span.end()
 
     def _close(self, span: Any) -> None:
         attributes = self._attributes
         counts = runtime.COUNTS
         if self._tokens is not None:
             self._count_tokens(attributes, counts)
-        if attributes:
-            span.set_attributes(attributes)
         counts.steps[self.kind] += 1
+        status = _OK
         if self._failure:
             counts.errors[self.kind] += 1
             seen = self._seen_error
             message = attributes.get("error.message") or (_message(seen) if seen is not None else "")
-            span.set_status(Status(StatusCode.ERROR, message or str(attributes.get("error.type", "error"))))
-        else:
-            span.set_status(_OK)
+            status = Status(StatusCode.ERROR, message or str(attributes.get("error.type", "error")))
+        if self._clean and type(span) is StepSpan:
+            span.finish(attributes, status)
+            return
+        if attributes:
+            span.set_attributes(attributes)
+        span.set_status(status)
 
     def _count_tokens(self, attributes: dict[str, Any], counts: runtime.Counts) -> None:
         input_tokens, output_tokens, cache_read = self._tokens or (0, 0, 0)
@@ -426,6 +448,12 @@ class Step:
         counts.input_tokens += input_tokens
         counts.output_tokens += output_tokens
         counts.cost_usd += attributes.get("agent.cost_usd", 0.0)
+
+
+def _is_clean(pair: tuple[Any, Any]) -> bool:
+    """Whether the SDK would leave an attribute as it is."""
+    key, value = pair
+    return isinstance(key, str) and key != "" and isinstance(value, (str, bool, int, float))
 
 
 def _leaves_in_order(error: BaseException) -> bool:

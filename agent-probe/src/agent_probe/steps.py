@@ -75,11 +75,3 @@ def response(target: str | None = None, /, **options: Any) -> Step: ...
 def response(target: Any = None, /, **options: Any) -> Any:
     """The answer to the user. Options: ``input``, ``name``, ``attributes``."""
     return _made(RESPONSE, target, options)
-
-
-def current_step_ids() -> tuple[str, str]:
-    """Trace id and span id of what is current, as lowercase hex, for logs; empty outside of any span."""
-    from opentelemetry import trace
-
-    context = trace.get_current_span().get_span_context()
-    return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else ("", "")

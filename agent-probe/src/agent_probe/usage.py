@@ -49,12 +49,18 @@ def of_reply(reply: Any) -> Usage:
         if usage is None:
             return Usage()
         model = _get(reply, "model")
+        taken = _count(usage, "prompt_tokens", "input_tokens")
         cached = _count(_get(usage, "prompt_tokens_details", "input_token_details"), "cached_tokens", "cache_read")
+        if cached is None:
+            # Anthropic tells what was read from its cache, or written to it, beside the other input.
+            cached = _count(usage, "cache_read_input_tokens")
+            beside = (cached or 0) + (_count(usage, "cache_creation_input_tokens") or 0)
+            taken = taken + beside if taken is not None else None
         return Usage(
             model if isinstance(model, str) else None,
-            _count(usage, "prompt_tokens", "input_tokens"),
+            taken,
             _count(usage, "completion_tokens", "output_tokens"),
-            cached if cached is not None else _count(usage, "cache_read_input_tokens"),
+            cached,
             _text(reply),
         )
     except Exception:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -19,8 +18,11 @@ class Outcome(Enum):
     REJECTED = "rejected"
 
 
-# Takes the message's number, what became of it, and why.
-Done = Callable[[int, Outcome, str], None]
+class Done(Protocol):
+    """What a transport tells of each message."""
+
+    def __call__(self, number: int, outcome: Outcome, reason: str, refused: int = 0, /) -> None:
+        """The message's number, what became of it, and why; of one that is delivered, how many spans were refused."""
 
 
 class Transport(Protocol):
@@ -30,6 +32,8 @@ class Transport(Protocol):
     by_trace: bool
     # By ``time.monotonic``: nothing may wait past it. Set when the end has come.
     deadline: float
+    # By ``time.monotonic``: until then it sends nothing, as it has just failed or was asked not to.
+    quiet_until: float
 
     def open(self, done: Done) -> None:
         """Called once, on the sender's thread, before anything else."""

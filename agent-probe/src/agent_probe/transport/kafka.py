@@ -20,6 +20,8 @@ class KafkaTransport:
     """Sends to the topic that each message names. The client is made on first use, on the sender's thread."""
 
     by_trace = True
+    # librdkafka has pauses of its own.
+    quiet_until = 0.0
 
     def __init__(
         self,
