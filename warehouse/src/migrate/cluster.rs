@@ -12,7 +12,7 @@
 use std::fmt::Write as _;
 
 use super::plan::checksum;
-use crate::schema::{Relation, RelationKind, migrations, relation, statements, tokens};
+use crate::schema::{Relation, RelationKind, Token, migrations, relation, statements, tokens};
 
 /// Where replicas find each other in Keeper; the macros are the server's.
 const REPLICA: &str = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";
@@ -45,7 +45,7 @@ pub fn cluster_sql(database: &str, cluster: &str) -> Result<Vec<String>, NotForC
 /// A migration that does something to existing tables.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "migration {0} has a statement that this program can't write for a cluster: it knows CREATE TABLE, VIEW and FUNCTION"
+    "migration {0} has a statement that this program can't write for a cluster: it knows CREATE TABLE, VIEW and FUNCTION, and ALTER TABLE of indexes and of a column's comment"
 )]
 pub struct NotForClusters(&'static str);
 
@@ -55,18 +55,31 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// What a statement of a migration becomes; `None` of one that creates nothing.
+    /// What a statement of a migration becomes; `None` of a kind that is not known here.
     fn translate(&self, statement: &str) -> Option<Vec<String>> {
         let tokens = tokens(statement);
         let name = tokens
             .iter()
             .find_map(|token| relation(&token.unquoted()))?;
-        let declared = tokens.iter().find(|token| token.unquoted() == name.name)?;
+        let at = tokens
+            .iter()
+            .position(|token| token.unquoted() == name.name)?;
+        let declared = tokens.get(at)?;
+        let (before, after) = (&statement[..declared.start], &statement[declared.end()..]);
+        let on_cluster = format!("ON CLUSTER {}", quoted_text(self.cluster));
+        let local = format!("{}_local", name.name);
+        if tokens.first()?.is_word("ALTER") {
+            let altered: &[&str] = match changed(tokens.get(at + 1..)?)? {
+                Changed::Stored => &[&local],
+                Changed::Shown => &[&local, &name.name],
+            };
+            let alter =
+                |table: &&str| format!("{before}{} {on_cluster}{after}", self.qualified(table));
+            return Some(altered.iter().map(alter).collect());
+        }
         if !tokens.first()?.is_word("CREATE") {
             return None;
         }
-        let (before, after) = (&statement[..declared.start], &statement[declared.end()..]);
-        let on_cluster = format!("ON CLUSTER {}", quoted_text(self.cluster));
         if name.kind != RelationKind::Table {
             let owner = match name.kind {
                 // Functions are the server's, not a database's.
@@ -75,7 +88,6 @@ impl Place<'_> {
             };
             return Some(vec![format!("{before}{owner} {on_cluster}{after}")]);
         }
-        let local = format!("{}_local", name.name);
         let stored = format!(
             "{before}{} {on_cluster}{}",
             self.qualified(&local),
@@ -116,6 +128,26 @@ impl Place<'_> {
     fn qualified(&self, name: &str) -> String {
         format!("{}.{}", quoted_name(self.database), quoted_name(name))
     }
+}
+
+/// What an `ALTER TABLE` changes.
+enum Changed {
+    /// How rows are stored, which a distributed table knows nothing of.
+    Stored,
+    /// What a table says of itself.
+    Shown,
+}
+
+/// What the words after an altered table's name change; `None` of a kind that is not known here.
+fn changed(words: &[Token<'_>]) -> Option<Changed> {
+    let is = |phrase: [&str; 2]| {
+        let word = |(token, word): (&Token<'_>, &str)| token.is_word(word);
+        words.len() > 2 && words.iter().zip(phrase).all(word)
+    };
+    if is(["ADD", "INDEX"]) || is(["MATERIALIZE", "INDEX"]) {
+        return Some(Changed::Stored);
+    }
+    is(["COMMENT", "COLUMN"]).then_some(Changed::Shown)
 }
 
 /// The clauses of a table with the replicated form of its engine, and tokens remembered by its replicas.
@@ -225,6 +257,29 @@ mod tests {
         };
         let change = "ALTER TABLE dwd_span ADD COLUMN IF NOT EXISTS a UInt8";
         assert_eq!(place.translate(change), None);
+    }
+
+    #[test]
+    fn an_index_is_changed_where_rows_are_stored_and_a_comment_wherever_it_is_shown() {
+        let place = Place {
+            database: "d",
+            cluster: "c",
+        };
+        assert_eq!(
+            place
+                .translate("ALTER TABLE dwd_span ADD INDEX i late TYPE minmax")
+                .unwrap(),
+            ["ALTER TABLE `d`.`dwd_span_local` ON CLUSTER 'c' ADD INDEX i late TYPE minmax"]
+        );
+        assert_eq!(
+            place
+                .translate("ALTER TABLE dwd_span COMMENT COLUMN late 'x'")
+                .unwrap(),
+            [
+                "ALTER TABLE `d`.`dwd_span_local` ON CLUSTER 'c' COMMENT COLUMN late 'x'",
+                "ALTER TABLE `d`.`dwd_span` ON CLUSTER 'c' COMMENT COLUMN late 'x'",
+            ]
+        );
     }
 
     #[test]

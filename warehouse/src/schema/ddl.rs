@@ -110,6 +110,35 @@ pub(crate) fn parse(statement: &str) -> Option<Relation> {
     })
 }
 
+/// A change of a column's comment: `ALTER TABLE table COMMENT COLUMN column 'comment'`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommentChange {
+    pub(crate) table: String,
+    pub(crate) column: String,
+    pub(crate) comment: String,
+}
+
+/// The comment that `statement` gives a column, or `None` when it is another statement.
+pub(crate) fn parse_comment_change(statement: &str) -> Option<CommentChange> {
+    let tokens = tokens(statement);
+    let [alter, table, name, comment, column, changed, text] = tokens.as_slice() else {
+        return None;
+    };
+    let keywords = [
+        (alter, "ALTER"),
+        (table, "TABLE"),
+        (comment, "COMMENT"),
+        (column, "COLUMN"),
+    ];
+    (keywords.iter().all(|(token, word)| token.is_word(word)) && text.kind == Kind::Text).then(
+        || CommentChange {
+            table: name.unquoted(),
+            column: changed.unquoted(),
+            comment: text.unquoted(),
+        },
+    )
+}
+
 /// Reads `expression + toIntervalDay(n)`, the one form in which the migrations and the engine write a TTL.
 pub(crate) fn parse_ttl(text: &str) -> Option<Ttl> {
     let (expression, days) = text.trim().rsplit_once(" + toIntervalDay(")?;
@@ -276,6 +305,25 @@ mod tests {
                 .unwrap();
         assert_eq!(listed.columns[0].data_type, "UInt8");
         assert!(parse("ALTER TABLE t ADD COLUMN a UInt8").is_none());
+    }
+
+    #[test]
+    fn a_change_of_a_comment_is_read_and_nothing_else_is_taken_for_one() {
+        assert_eq!(
+            parse_comment_change("ALTER TABLE t COMMENT COLUMN `a` 'it\\'s'").unwrap(),
+            CommentChange {
+                table: "t".into(),
+                column: "a".into(),
+                comment: "it's".into()
+            }
+        );
+        for other in [
+            "ALTER TABLE t ADD COLUMN a UInt8",
+            "ALTER TABLE t MODIFY COMMENT 'rows'",
+            "CREATE TABLE t (a UInt8 COMMENT 'x')",
+        ] {
+            assert_eq!(parse_comment_change(other), None, "{other}");
+        }
     }
 
     #[test]

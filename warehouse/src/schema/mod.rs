@@ -11,17 +11,32 @@ use std::sync::LazyLock;
 pub(crate) use ddl::ttl_of_engine;
 pub use ddl::{Column, Relation, RelationKind, Ttl};
 pub use lex::statements;
-pub(crate) use lex::tokens;
+pub(crate) use lex::{Token, tokens};
 pub use migrations::{Migration, migrations};
 pub use reference::markdown;
 
 static RELATIONS: LazyLock<Vec<Relation>> = LazyLock::new(|| {
-    migrations()
-        .iter()
-        .flat_map(|migration| statements(migration.sql))
-        .filter_map(ddl::parse)
-        .collect()
+    let mut relations = Vec::new();
+    for statement in migrations().iter().flat_map(|m| statements(m.sql)) {
+        if let Some(relation) = ddl::parse(statement) {
+            relations.push(relation);
+        } else if let Some(change) = ddl::parse_comment_change(statement) {
+            comment_column(&mut relations, change);
+        }
+    }
+    relations
 });
+
+fn comment_column(relations: &mut [Relation], change: ddl::CommentChange) {
+    let column = relations
+        .iter_mut()
+        .filter(|relation| relation.name == change.table)
+        .flat_map(|relation| &mut relation.columns)
+        .find(|column| column.name == change.column);
+    if let Some(column) = column {
+        column.comment = change.comment;
+    }
+}
 
 /// All tables, views and functions, in the order of their migrations.
 #[must_use]
@@ -65,6 +80,25 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_later_migration_changes_the_comment_of_a_column_that_is_there() {
+        let changes = migrations()
+            .iter()
+            .flat_map(|m| statements(m.sql))
+            .filter_map(ddl::parse_comment_change);
+        for change in changes {
+            let column = columns(&change.table)
+                .iter()
+                .find(|c| c.name == change.column);
+            assert_eq!(column.unwrap().comment, change.comment, "{change:?}");
+        }
+        let buckets = columns("ads_freshness")
+            .iter()
+            .find(|c| c.name == "delay_buckets")
+            .unwrap();
+        assert!(buckets.comment.contains("in ms"), "{}", buckets.comment);
     }
 
     #[test]
