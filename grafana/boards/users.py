@@ -78,8 +78,12 @@ def _activity() -> Row:
                 8,
                 series(
                     f"""
-                    SELECT $__timeInterval(first_time) AS time, agent, uniqExactIf(user_id, user_id != '') AS users
-                    FROM {TRACES} WHERE {FILTERS} AND first_time >= $__fromTime GROUP BY time, agent ORDER BY time
+                    SELECT time, agent, countIf(user_id != '') AS users
+                    FROM (
+                        SELECT $__timeInterval(first_time) AS time, agent, user_id
+                        FROM {TRACES} WHERE {FILTERS} AND first_time >= $__fromTime GROUP BY time, agent, user_id
+                    )
+                    GROUP BY time, agent ORDER BY time
                     """
                 ),
                 label="agent",
