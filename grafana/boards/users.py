@@ -17,6 +17,8 @@ UNANSWERED_TURNS = f"""(
 )"""
 # Days are those of the time zone that the first `warehouse migrate` was given.
 DAY = "toDate(toTimeZone(first_time, (SELECT any(value) FROM ops_setting FINAL WHERE name = 'business_time_zone')))"
+# Of a million users at one point of a chart, two have one hash with a chance of 1 in 30 million; whole ids take twice as long.
+COUNT_USERS = "uniqExactIf(cityHash64(user_id), user_id != '')"
 RETENTION_DAYS = (1, 2, 3, 7, 14, 30)
 
 
@@ -78,12 +80,8 @@ def _activity() -> Row:
                 8,
                 series(
                     f"""
-                    SELECT time, agent, countIf(user_id != '') AS users
-                    FROM (
-                        SELECT $__timeInterval(first_time) AS time, agent, user_id
-                        FROM {TRACES} WHERE {FILTERS} AND first_time >= $__fromTime GROUP BY time, agent, user_id
-                    )
-                    GROUP BY time, agent ORDER BY time
+                    SELECT $__timeInterval(first_time) AS time, agent, {COUNT_USERS} AS users
+                    FROM {TRACES} WHERE {FILTERS} AND first_time >= $__fromTime GROUP BY time, agent ORDER BY time
                     """
                 ),
                 label="agent",
