@@ -64,13 +64,15 @@ services() {
 
 # A port that something else has is told before anything starts, with the line of .env that changes it.
 check_ports() {
-    local entry service variable port address
+    local entry service variable port address wanted
+    # Not as a pipe into `grep -q`, which would end the listing by a signal as soon as it has found its line.
+    wanted=$(services)
     address=$(setting BIND_ADDRESS 127.0.0.1)
     [ "$address" != 0.0.0.0 ] || address=127.0.0.1
     for entry in kafka:KAFKA_PORT:9092 clickhouse:CLICKHOUSE_PORT:8123 stream-job:STREAM_JOB_PORT:8090 \
         prometheus:PROMETHEUS_PORT:9090 grafana:GRAFANA_PORT:3000; do
         IFS=: read -r service variable port <<<"$entry"
-        services | grep -qx "$service" || continue
+        grep -qx "$service" <<<"$wanted" || continue
         [ -z "$(docker compose ps --quiet --status running "$service")" ] || continue
         port=$(setting "$variable" "$port")
         if (exec 3<>"/dev/tcp/$address/$port") 2>/dev/null; then
@@ -131,16 +133,17 @@ up() {
 }
 
 urls() {
-    local host
+    local host wanted
     host=$(setting BIND_ADDRESS 127.0.0.1)
+    wanted=$(services)
     printf '\nSpanflow is up.\n'
-    services | grep -qx grafana && printf '  %-12s %s  (user %s, password: GRAFANA_PASSWORD in .env)\n' Grafana \
+    grep -qx grafana <<<"$wanted" && printf '  %-12s %s  (user %s, password: GRAFANA_PASSWORD in .env)\n' Grafana \
         "http://$host:$(setting GRAFANA_PORT 3000)" "$(setting GRAFANA_USER admin)"
     printf '  %-12s %s\n' Kafka "$(setting KAFKA_HOST localhost):$(setting KAFKA_PORT 9092)"
     printf '  %-12s %s\n' "Stream job" "http://$host:$(setting STREAM_JOB_PORT 8090)"
     printf '  %-12s %s\n' Warehouse "http://$host:$(setting CLICKHOUSE_PORT 8123)"
     printf '  %-12s %s\n' Prometheus "http://$host:$(setting PROMETHEUS_PORT 9090)"
-    services | grep -qx collector && printf '  %-12s %s\n' OTLP \
+    grep -qx collector <<<"$wanted" && printf '  %-12s %s\n' OTLP \
         "http://$host:$(setting OTLP_HTTP_PORT 4318) (gRPC: $(setting OTLP_GRPC_PORT 4317))"
     printf '\nmake status, make logs, make down; COMPOSE_PROFILES=simulator in .env adds simulated agents.\n'
 }

@@ -32,6 +32,15 @@ advisories() {
     fi
 }
 
+# Rendered and held against the types of the Kubernetes API, which are Go's.
+kubernetes() {
+    if command -v go >/dev/null; then
+        (cd deploy/kubernetes/check && test -z "$(gofmt -l .)" && go test ./...)
+    else
+        echo "   SKIPPED: Go isn't installed, so the manifests were not rendered"
+    fi
+}
+
 check "rustfmt" cargo fmt --all --check
 check "clippy" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 check "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
@@ -47,7 +56,8 @@ check "ruff format, outside agent-probe" ruff format --check --exclude agent-pro
 check "mypy, dashboards" in_grafana mypy --strict generate.py boards
 check "dashboards are generated" python grafana/generate.py --check
 check "dashboards by Grafana's types" python grafana/schema/check.py
-check "shell syntax" bash -n dev/*.sh docker/*.sh docker/stand-ins/run-kafka .ci/run
+check "kubernetes manifests" kubernetes
+check "shell syntax" bash -n dev/*.sh docker/*.sh docker/stand-ins/run-kafka deploy/kubernetes/make-secrets.sh .ci/run
 check "files" python dev/check_files.py
 
 if ((${#failed[@]})); then

@@ -5,17 +5,23 @@ from __future__ import annotations
 from boards.parts import Dashboard, Row, field_options, fixed, link, node_graph, rows, table, text, text_stat, waterfall
 from boards.sql import AGENT, SESSIONS, agent_variable, anomaly_marks, chosen, given, to_session
 
-# A session is told by its id alone: two namespaces with one id are shown together.
+# A session is told by its id alone: two namespaces with one id are shown together. The newest one is found by its last
+# segment, without combining those before.
 SESSION = f"""if(
     ${{session:sqlstring}} != '',
     ${{session:sqlstring}},
-    (SELECT argMax(session_id, (last_time, session_id)) FROM {SESSIONS} WHERE ${{session:sqlstring}} = '' AND {AGENT})
+    (
+        SELECT argMax(session_id, (last_time, session_id)) FROM dws_session FINAL
+        WHERE ${{session:sqlstring}} = '' AND last_time >= $__fromTime AND first_time <= $__toTime AND {AGENT}
+    )
 )"""
 # The inner query finds what was ever in the session, the outer one what is.
 TURNS = f"""(
     SELECT * FROM dws_trace_latest
     WHERE session_id = {SESSION} AND trace_id IN (SELECT trace_id FROM dws_trace WHERE session_id = {SESSION})
 )"""
+# As a value, so that it is found once, and that tables are searched for these few ids.
+TURN_IDS = f"(SELECT groupArray(trace_id) FROM {TURNS})"
 TRACE = f"""if(
     ${{trace:sqlstring}} != '',
     ${{trace:sqlstring}},
@@ -25,6 +31,7 @@ TRACE = f"""if(
 # Typed steps: an act is told apart by its tool.
 STEP_NAME = "if(step_type = 'act' AND tool_name != '', concat('act:', tool_name), step_type)"
 FLOW_STEPS = f"""(
+    WITH {TURN_IDS} AS turns
     SELECT
         trace_id, start_time, end_time, derived, span_id, status, duration_us,
         {STEP_NAME}::String AS step,
@@ -32,7 +39,7 @@ FLOW_STEPS = f"""(
         lagInFrame(end_time, 1, start_time) OVER flow AS before_end,
         row_number() OVER (PARTITION BY trace_id ORDER BY start_time DESC, end_time DESC, derived DESC, span_id DESC) = 1 AS last
     FROM dwd_step
-    WHERE trace_id IN (SELECT trace_id FROM {TURNS}) AND step_type IN ('think', 'act', 'observe', 'response')
+    WHERE trace_id IN (SELECT arrayJoin(turns)) AND step_type IN ('think', 'act', 'observe', 'response')
     WINDOW flow AS (
         PARTITION BY trace_id ORDER BY start_time, end_time, derived, span_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
@@ -296,13 +303,14 @@ def _steps() -> Row:
                 rows(
                     f"""
                     WITH
-                        turns AS (SELECT trace_id FROM {TURNS}),
+                        {TURN_IDS} AS turns,
+                        (
+                            SELECT groupUniqArrayArray([input_hash, output_hash]) FROM dwd_span
+                            WHERE trace_id IN (SELECT arrayJoin(turns))
+                        ) AS hashes,
                         texts AS (
                             SELECT hash, any(content) AS content FROM dwd_content
-                            WHERE hash IN (
-                                SELECT arrayJoin([input_hash, output_hash]) FROM dwd_span WHERE trace_id IN turns
-                            )
-                            GROUP BY hash
+                            WHERE hash IN (SELECT arrayJoin(hashes)) GROUP BY hash
                         )
                     SELECT
                         start_time AS began,
@@ -320,7 +328,7 @@ def _steps() -> Row:
                     FROM dwd_step
                     LEFT ANY JOIN texts AS input ON input.hash = input_hash
                     LEFT ANY JOIN texts AS output ON output.hash = output_hash
-                    WHERE trace_id IN turns
+                    WHERE trace_id IN (SELECT arrayJoin(turns))
                     ORDER BY began, step
                     LIMIT 5000
                     """

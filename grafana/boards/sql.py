@@ -16,20 +16,29 @@ STEPS = """(
     SELECT * FROM dws_step_1h_latest WHERE $__interval_s >= 3600 AND $__timeFilter(window_start)
 )"""
 
-# Sessions and traces that were active in the range. The inner query reads two columns of the table and leaves few keys,
-# so that the view combines segments of those alone.
-SESSIONS = """(
-    SELECT * FROM dws_session_latest
-    WHERE session_id IN (
-        SELECT session_id FROM dws_session WHERE last_time >= $__fromTime AND first_time <= $__toTime
-    )
+
+def _active(table: str, key: str) -> str:
+    """What was active in the range, one row a key.
+
+    A key has a row a segment: a second one where it was heard of again after `session_ttl`. Few have, and grouping a
+    million keys costs several times what reading them does. So the second segments are found along the table's order, without
+    a hash table; the view combines segments of their keys alone, and the one row of every other key counts as it is.
+    """
+    active = "last_time >= $__fromTime AND first_time <= $__toTime"
+    return f"""(
+    WITH (
+        SELECT groupArray(({key})) FROM (SELECT {key} FROM {table} FINAL ORDER BY {key}, segment LIMIT 1 OFFSET 1 BY {key})
+    ) AS reopened_{table}
+    SELECT * FROM {table} FINAL WHERE {active} AND ({key}) NOT IN (SELECT arrayJoin(reopened_{table}))
+    UNION ALL
+    SELECT * FROM {table}_latest
+    WHERE ({key}) IN (SELECT arrayJoin(reopened_{table}))
+        AND ({key}) IN (SELECT {key} FROM {table} WHERE ({key}) IN (SELECT arrayJoin(reopened_{table})) AND {active})
 )"""
-TRACES = """(
-    SELECT * FROM dws_trace_latest
-    WHERE trace_id IN (
-        SELECT trace_id FROM dws_trace WHERE last_time >= $__fromTime AND first_time <= $__toTime
-    )
-)"""
+
+
+SESSIONS = _active("dws_session", "namespace, session_id")
+TRACES = _active("dws_trace", "trace_id")
 
 ANOMALIES = """(
     SELECT * FROM ads_anomaly_latest WHERE window_end >= $__fromTime AND window_start <= $__toTime

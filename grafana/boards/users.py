@@ -33,6 +33,8 @@ DAYS_THERE = f"""(
     SELECT user_id, toDate(toTimeZone(last_time, {ZONE})) AS day
     FROM dws_session_latest WHERE NOT ({ALL_AGENTS}) AND user_id != '' AND {AGENT}
 )"""
+# Of a million users at one point of a chart, two have one hash with a chance of 1 in 30 million; whole ids take twice as long.
+COUNT_USERS = "uniqExactIf(cityHash64(user_id), user_id != '')"
 RETENTION_DAYS = (1, 2, 3, 7, 14, 30)
 
 
@@ -94,7 +96,7 @@ def _activity() -> Row:
                 8,
                 series(
                     f"""
-                    SELECT $__timeInterval(first_time) AS time, agent, uniqExactIf(user_id, user_id != '') AS users
+                    SELECT $__timeInterval(first_time) AS time, agent, {COUNT_USERS} AS users
                     FROM {TRACES} WHERE {FILTERS} AND first_time >= $__fromTime GROUP BY time, agent ORDER BY time
                     """
                 ),

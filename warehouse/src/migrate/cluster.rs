@@ -47,7 +47,7 @@ pub fn cluster_sql(database: &str, cluster: &str) -> Result<Vec<String>, NotForC
 /// A migration that does something to existing tables.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "migration {0} has a statement that this program can't write for a cluster: it knows CREATE TABLE, VIEW and FUNCTION, and ALTER TABLE ADD COLUMN, ADD INDEX, ADD PROJECTION and COMMENT COLUMN"
+    "migration {0} has a statement that this program can't write for a cluster: it knows CREATE TABLE, VIEW and FUNCTION, and ALTER TABLE ADD COLUMN, ADD INDEX, ADD PROJECTION, MATERIALIZE INDEX and COMMENT COLUMN"
 )]
 pub struct NotForClusters(&'static str);
 
@@ -109,8 +109,9 @@ impl Place<'_> {
             format!("{before}{name} {on_cluster}{after}")
         };
         // A table that only distributes has no index.
-        let is_stored_only = after.trim_start().starts_with("ADD INDEX")
-            || after.trim_start().starts_with("ADD PROJECTION");
+        let stored = ["ADD INDEX", "ADD PROJECTION", "MATERIALIZE INDEX"];
+        let change = after.trim_start();
+        let is_stored_only = stored.iter().any(|what| change.starts_with(what));
         let mut changes = vec![changed(&format!("{table}_local"))];
         changes.extend((!is_stored_only).then(|| changed(table)));
         Some(changes)

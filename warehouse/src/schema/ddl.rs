@@ -149,17 +149,21 @@ fn change(statement: &str, tokens: &[Token<'_>]) -> Option<Change> {
     if begins(&["ADD", "COLUMN", "IF", "NOT", "EXISTS"]) {
         return column(statement, &tokens[5..]).map(Change::Add);
     }
-    if begins(&["COMMENT", "COLUMN", "IF", "EXISTS"]) {
-        let [column, comment] = &tokens[4..] else {
-            return None;
-        };
-        return (comment.kind == Kind::Text).then(|| Change::Comment {
+    if begins(&["COMMENT", "COLUMN"])
+        && let [.., column, comment] = tokens
+        && comment.kind == Kind::Text
+    {
+        return Some(Change::Comment {
             column: column.unquoted(),
             comment: comment.unquoted(),
         });
     }
-    let is_unseen = begins(&["ADD", "INDEX", "IF", "NOT", "EXISTS"])
-        || begins(&["ADD", "PROJECTION", "IF", "NOT", "EXISTS"]);
+    let unseen: [&[&str]; 3] = [
+        &["ADD", "INDEX", "IF", "NOT", "EXISTS"],
+        &["ADD", "PROJECTION", "IF", "NOT", "EXISTS"],
+        &["MATERIALIZE", "INDEX"],
+    ];
+    let is_unseen = unseen.iter().any(|words| begins(words));
     is_unseen.then_some(Change::Unseen)
 }
 

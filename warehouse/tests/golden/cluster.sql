@@ -335,6 +335,14 @@ ALTER TABLE `spanflow`.`dwd_metric_point` ON CLUSTER 'prod'
     COMMENT COLUMN IF EXISTS `attributes` 'Attributes of the point; a value over 256 characters is cut',
     COMMENT COLUMN IF EXISTS `resource` 'Attributes of the resource; a value over 256 characters is cut';
 
+ALTER TABLE `spanflow`.`dwd_span_local` ON CLUSTER 'prod' ADD INDEX IF NOT EXISTS by_ingest ingest_time TYPE minmax GRANULARITY 1;
+
+ALTER TABLE `spanflow`.`dwd_span_local` ON CLUSTER 'prod' ADD INDEX IF NOT EXISTS by_end end_time TYPE minmax GRANULARITY 1;
+
+ALTER TABLE `spanflow`.`dwd_span_local` ON CLUSTER 'prod' MATERIALIZE INDEX by_ingest;
+
+ALTER TABLE `spanflow`.`dwd_span_local` ON CLUSTER 'prod' MATERIALIZE INDEX by_end;
+
 CREATE TABLE IF NOT EXISTS `spanflow`.`dws_step_1m_local` ON CLUSTER 'prod'
 (
     `agent` LowCardinality(String) COMMENT 'Agent',
@@ -740,6 +748,10 @@ COMMENT 'The delay of the pipeline itself, and the counts in and out';
 CREATE TABLE IF NOT EXISTS `spanflow`.`ads_freshness` ON CLUSTER 'prod' AS `spanflow`.`ads_freshness_local`
 ENGINE = Distributed('prod', 'spanflow', 'ads_freshness_local', cityHash64(window_start))
 COMMENT 'The delay of the pipeline itself, and the counts in and out';
+
+ALTER TABLE `spanflow`.`ads_freshness_local` ON CLUSTER 'prod' COMMENT COLUMN `delay_buckets` 'Spans by logarithmic bucket of delay in ms; read it with spanflow_quantile(q, delay_buckets)';
+
+ALTER TABLE `spanflow`.`ads_freshness` ON CLUSTER 'prod' COMMENT COLUMN `delay_buckets` 'Spans by logarithmic bucket of delay in ms; read it with spanflow_quantile(q, delay_buckets)';
 
 CREATE OR REPLACE FUNCTION spanflow_bucket_value ON CLUSTER 'prod' AS
     /* spanflow_bucket_value(bucket): the value, in µs, that stands for a logarithmic bucket (base 1.02): 0 for bucket -1,
@@ -1313,6 +1325,7 @@ VALUES
     (203, 'dwd_event', 'bd37ccb8ebf63063098759d30821dbe2d22772f72ecf24272d3bc6ecc63e3ecd', now64(3)),
     (204, 'dwd_metric_point', 'da0ed719ab6f221419d67dd5328395aa5a46e15c06aba76f1f201ac5cbacfeae', now64(3)),
     (205, 'dwd_metric_point_late', '53b36471cab8ff0b997d1182f7aaa0d3f7e1e9bb54c9522afef6ae55c2fe117a', now64(3)),
+    (206, 'dwd_span_times', '346d137c8a26a509d2ee136ff62e00de5aae31e8aeb419c9e9c0775e977797ec', now64(3)),
     (301, 'dws_step_1m', '20360262aea7250f1509ec8b09ff57adbc84dce13498a41beadc01c5f1336d44', now64(3)),
     (302, 'dws_step_5m', '831fcae8e3005e00f5a9a51721b8ebb79c146cb7d53e4e7766f46d0add72fe8b', now64(3)),
     (303, 'dws_step_1h', '7968acbe0941eb5e7362a2cb7185807e56f87c5b678ff0f260810a8c4de76efb', now64(3)),
@@ -1326,6 +1339,7 @@ VALUES
     (403, 'ads_top_error', '79c463b84061b2d51ee199dc4021cc1c4ab7ea1050bd6704379e08923b5df0ce', now64(3)),
     (404, 'ads_top_cost', '180b46db91e6362c653f7e82c4131efa978524a5dafefa1aba6ef6102ab48b99', now64(3)),
     (405, 'ads_freshness', 'e067fd6994107ab59107806dc91faeea242cc1f739467cd2a24296eed91e1ce0', now64(3)),
+    (406, 'ads_freshness_delay_unit', '268270268563276cebdd47d263f904e9c1f322558e26cff846386f2d8411cd62', now64(3)),
     (501, 'spanflow_quantile', '08e182edabf55d78d996e096374e30c44494e058dea5faeae9862b9fc36c94b7', now64(3)),
     (511, 'dws_step_1m_latest', '25750628337bc4b72669f333a6249f78b3453babcd0f9dda74ce76c2c65799c7', now64(3)),
     (512, 'dws_step_5m_latest', 'c8f09ff6271c14760f79f6a4eb302e3b4969f9c19d02a1ae6760723688d5afde', now64(3)),

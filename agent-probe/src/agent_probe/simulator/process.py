@@ -32,7 +32,10 @@ class Process:
         spans: Callable[[], int],
         send: Callable[[Record, int], None],
     ) -> None:
-        """``resource`` is the field of its exporter; ``spans()`` is how many spans it has ended; ``send(record, points)`` is called with every record."""
+        """``resource`` is its exporter's field, ``spans()`` how many spans have ended in it.
+
+        ``send(record, points)`` is called with every record.
+        """
         self._resource = resource
         self._draw = draw
         self._period_ns = period_ns
