@@ -1,26 +1,112 @@
-"""What do Spanflow's own parts need: memory, state, disk?
-
-The CPU and memory of agents are not here: no table has them yet (`dws_resource_1m` waits for metrics to be read).
-"""
+"""What do agents' processes and Spanflow's own parts need: CPU, memory, state, disk?"""
 
 from __future__ import annotations
 
 from boards.parts import Dashboard, Row, chart, field_options, prom, rows, series, table
+from boards.sql import AGENT, agent_variable
+
+# What processes took, by minute.
+MINUTES = f"(SELECT * FROM dws_resource_1m_latest WHERE $__timeFilter(window_start) AND {AGENT})"
 
 
 def dashboard() -> Dashboard:
     return Dashboard(
         "spanflow-resources",
         "Resources",
-        "Memory, state and disk of the system's own parts.",
-        [],
-        [_processes(), _state(), _storage()],
+        "CPU and memory of agents' processes; memory, state and disk of the system's own parts.",
+        [agent_variable()],
+        [_agents(), _agents_processes(), _processes(), _state(), _storage()],
+    )
+
+
+def _agents() -> Row:
+    return Row(
+        "Agents",
+        8,
+        [
+            chart(
+                "CPU of agents",
+                8,
+                series(
+                    f"""
+                    SELECT
+                        $__timeInterval(window_start) AS time,
+                        agent,
+                        sum(cpu_time_us) / 1e6 / greatest($__interval_s, 60) AS cores
+                    FROM {MINUTES} GROUP BY time, agent ORDER BY time
+                    """
+                ),
+                description="Cores in use, by all processes of an agent",
+                label="agent",
+                interval="1m",
+            ),
+            chart(
+                "Memory of agents",
+                8,
+                series(
+                    f"""
+                    SELECT $__timeInterval(window_start) AS time, agent, max(memory_max_bytes) AS largest
+                    FROM {MINUTES} GROUP BY time, agent ORDER BY time
+                    """
+                ),
+                unit="bytes",
+                description="Resident memory of an agent's largest process",
+                label="agent",
+                interval="1m",
+            ),
+            chart(
+                "Event loops",
+                8,
+                series(
+                    f"""
+                    SELECT $__timeInterval(time) AS minute, agent, max(value) AS longest
+                    FROM dwd_metric_point
+                    WHERE metric = 'agent.event_loop.delay' AND $__timeFilter(time) AND {AGENT}
+                    GROUP BY minute, agent ORDER BY minute
+                    """
+                ),
+                unit="s",
+                description="Longest delay of an event loop that sessions run in: what blocks it delays every session",
+                label="agent",
+                interval="1m",
+            ),
+        ],
+    )
+
+
+def _agents_processes() -> Row:
+    return Row(
+        "Processes of agents",
+        9,
+        [
+            table(
+                "Processes",
+                24,
+                rows(
+                    f"""
+                    SELECT
+                        agent,
+                        instance,
+                        max(window_end) AS last_heard,
+                        sum(cpu_time_us) / 1e6 / (60 * count()) AS cores,
+                        sum(memory_sum_bytes) / greatest(sum(samples), 1) AS memory,
+                        max(memory_max_bytes) AS largest,
+                        max(threads_max) AS threads
+                    FROM {MINUTES} GROUP BY agent, instance ORDER BY cores DESC LIMIT 200
+                    """
+                ),
+                field_options("cores", decimals=3),
+                field_options("memory", unit="bytes"),
+                field_options("largest", unit="bytes"),
+                description="The 200 busiest; mean and greatest of the minutes that a process spoke in",
+            )
+        ],
     )
 
 
 def _processes() -> Row:
     return Row(
-        "Processes",
+        "Parts of Spanflow",
         8,
         [
             chart(
