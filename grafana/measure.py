@@ -47,6 +47,8 @@ CONTENT = {
     # Further users, over a year.
     "dws_user_1d": {"user_id": "concat(user_id, '-', toString(number))", "day": "day - number % 365"},
     "dws_step_1m": {"window_start": "window_start - {0}", "window_end": "window_end - {0}"},
+    "dws_resource_1m": {"window_start": "window_start - {0}", "window_end": "window_end - {0}"},
+    "dwd_metric_point": {"time": "time - {0}", "ingest_time": "ingest_time - {0}"},
     "dws_step_1h": {"window_start": "window_start - {0}", "window_end": "window_end - {0}"},
     "ads_top_slow": {"window_start": "window_start - {0}", "trace_id": TRACE, "session_id": SESSION},
     "ads_top_error": {"window_start": "window_start - {0}"},

@@ -151,3 +151,36 @@ def test_a_spilled_copy_that_is_sent_twice_is_one_row(tmp_path: Path) -> None:
     assert sum(row["spans_landed"] for row in landed) == 5
     assert sum(row["spans_duplicate"] for row in landed) == 10
     assert len(_query(f"SELECT span_id FROM dwd_span WHERE trace_id = '{trace_id}'")) == 5
+
+
+def test_what_a_process_takes_is_points_and_a_minute_of_it(tmp_path: Path) -> None:
+    service = f"metered-{uuid.uuid4().hex[:8]}"
+    program = f"""
+import agent_probe
+with agent_probe.init(service_name={service!r}):
+    with agent_probe.session(session_id="s", user_id="u"), agent_probe.think():
+        # Something that a counter of CPU time shows.
+        sum(range(3_000_000))
+"""
+    environment = child_environment(
+        PYTHONPATH=str(SOURCES),
+        AGENT_PROBE_BOOTSTRAP_SERVERS=_facts()["KAFKA_BOOTSTRAP_SERVERS"],
+        AGENT_PROBE_SPILL_DIR=str(tmp_path),
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=120)
+    (minute,) = _await_rows(f"SELECT * FROM dws_resource_1m_latest WHERE agent = '{service}'", 1)
+    assert int(minute["samples"]) >= 1
+    assert 0 < int(minute["cpu_time_us"]) < 60_000_000
+    assert 10_000_000 < int(minute["memory_max_bytes"]) < 2_000_000_000
+    assert minute["threads_max"] >= 1
+    points = _query(f"SELECT * FROM dwd_metric_point WHERE agent = '{service}'")
+    assert {point["instance"] for point in points} == {minute["instance"]} != {""}
+    ended = {
+        point["attributes"]["agent.step.type"]: point["value"] for point in points if point["metric"] == "agent.steps"
+    }
+    assert ended == {"session": 1, "think": 1}
+    kinds = {point["metric"]: (point["kind"], point["temporality"], point["monotonic"]) for point in points}
+    assert kinds["process.cpu.time"] == ("sum", "cumulative", True)
+    assert kinds["process.memory.usage"] == ("gauge", "", False)
+    records = _query("SELECT points, points_landed FROM ods_record WHERE topic = 'otlp_metrics'")
+    assert sum(int(record["points_landed"]) for record in records) >= len(points) > 10

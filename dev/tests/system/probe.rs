@@ -33,7 +33,7 @@ fn what_the_probe_records_of_an_agent_is_in_the_warehouse() {
     let said = String::from_utf8_lossy(&tested.stdout);
     assert!(tested.status.success(), "{said}");
     assert!(
-        said.contains("2 passed") && !said.contains("skipped"),
+        said.contains("3 passed") && !said.contains("skipped"),
         "{said}"
     );
 }
