@@ -39,8 +39,8 @@ pub const TOPICS: &[Topic] = &[
     topic("agent.deadletter", 3, Some(30)),
 ];
 
-/// Those that carry spans into the job.
-pub const INPUT_TOPICS: &[&str] = &["otlp_spans", "agent.conversations"];
+/// Those that the job reads.
+pub const INPUT_TOPICS: &[&str] = &["otlp_spans", "agent.conversations", "otlp_metrics"];
 
 const fn topic(name: &'static str, partitions: i32, retention_days: Option<u32>) -> Topic {
     Topic {

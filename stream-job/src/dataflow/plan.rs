@@ -48,10 +48,7 @@ impl SourcePlan {
         if settings.recording.is_empty() {
             Self::find_kafka(settings, shutdown)
         } else {
-            Self::find_recording(
-                Path::new(&settings.recording),
-                settings.epoch_records as usize,
-            )
+            Self::find_recording(settings)
         }
     }
 
@@ -88,14 +85,15 @@ impl SourcePlan {
         Ok((plan, found))
     }
 
-    fn find_recording(
-        folder: &Path,
-        records_per_epoch: usize,
-    ) -> anyhow::Result<(SourcePlan, Vec<Found>)> {
+    fn find_recording(settings: &Settings) -> anyhow::Result<(SourcePlan, Vec<Found>)> {
+        let folder = Path::new(&settings.recording);
         let recording = RecordingReader::open(folder)
             .with_context(|| format!("recording {}", folder.display()))?;
         let mut found = Vec::new();
-        for partition in recording.partitions() {
+        let metrics = TopicFilter::of(&settings.metrics_topic);
+        let is_read = |topic: &str| settings.layers == Layers::All || !metrics.matches(topic);
+        let partitions = recording.partitions().iter();
+        for partition in partitions.filter(|of| is_read(&of.topic)) {
             found.push(Found {
                 earliest: Position {
                     topic: partition.topic.to_string(),
@@ -113,7 +111,7 @@ impl SourcePlan {
         Ok((
             SourcePlan::Recording {
                 recording: Arc::new(recording),
-                records_per_epoch,
+                records_per_epoch: settings.epoch_records as usize,
             },
             found,
         ))
@@ -211,7 +209,7 @@ fn topics(settings: &Settings) -> Vec<TopicSpec> {
 /// The topics that the job reads.
 pub(super) fn topics_read(settings: &Settings) -> TopicFilters {
     let mut read = vec![&settings.spans_topic, &settings.documents_topic];
-    // Nothing is made of metrics where only windows of steps are.
+    // Nothing is made of metrics where there are only windows of steps.
     if !settings.metrics_topic.is_empty() && settings.layers == Layers::All {
         read.push(&settings.metrics_topic);
     }
@@ -278,7 +276,34 @@ pub(super) fn idle_timeout_ms(settings: &Settings) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::source::recording::{RecordedTopic, RecordingWriter};
+
+    #[test]
+    fn metrics_of_a_recording_are_read_but_where_there_are_only_windows_of_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let topics = ["otlp_metrics", "otlp_spans"].map(|name| RecordedTopic {
+            name: name.to_owned(),
+            topic_id: String::new(),
+            partitions: 1,
+        });
+        let writer = RecordingWriter::create(&path, &topics).unwrap();
+        writer.finish().unwrap();
+        let found = |layers| {
+            let settings = Settings {
+                recording: path.to_str().unwrap().to_owned(),
+                layers,
+                ..Settings::default()
+            };
+            let (_, found) = SourcePlan::find_recording(&settings).unwrap();
+            let topics = found.into_iter().map(|found| found.earliest.topic);
+            topics.collect::<Vec<_>>()
+        };
+        assert_eq!(found(Layers::All), ["otlp_metrics", "otlp_spans"]);
+        assert_eq!(found(Layers::Windows), ["otlp_spans"]);
+    }
 
     #[test]
     fn every_partition_has_one_worker_and_a_shard_is_never_split() {

@@ -99,10 +99,15 @@ pub fn record(args: &RecordArgs, settings: &Settings, shutdown: &Shutdown) -> an
     ensure!(args.timeout > 0, "--timeout: expected at least one second");
     let patience = Duration::from_secs(args.timeout);
     let names = match args.topics.as_slice() {
-        [] => vec![
-            settings.spans_topic.clone(),
-            settings.documents_topic.clone(),
-        ],
+        [] => {
+            let read = [
+                &settings.spans_topic,
+                &settings.documents_topic,
+                &settings.metrics_topic,
+            ];
+            let named = read.into_iter().filter(|topic| !topic.is_empty());
+            named.cloned().collect()
+        }
         names => names.to_vec(),
     };
     let (topics, mut ranges) = describe(settings, &names, patience, shutdown)?;

@@ -85,6 +85,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("5_view", "0534_ads_agent_health.sql"),
     migration!("5_view", "0535_ads_session_feature.sql"),
     migration!("5_view", "0536_ods_dead_letter_status.sql"),
+    migration!("5_view", "0537_ods_dead_letter_status_points.sql"),
 ];
 
 /// All migrations, in the order in which they are applied.

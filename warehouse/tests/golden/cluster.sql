@@ -1310,6 +1310,71 @@ LEFT JOIN
 ) AS replay ON replay.stood_for = letter.stands_for
 COMMENT 'Dead letters, and what became of them';
 
+CREATE OR REPLACE VIEW `spanflow`.`ods_dead_letter_status` ON CLUSTER 'prod'
+(
+    `id` String COMMENT 'What a replay names in its header spanflow-replay-of: topic/partition/offset, and /index for a span or point',
+    `topic` LowCardinality(String) COMMENT 'Kafka topic of the record',
+    `partition` Int32 COMMENT 'Kafka partition of the record',
+    `offset` Int64 COMMENT 'Kafka offset of the record',
+    `index` UInt32 COMMENT 'Position of the span or point in its record, else 0',
+    `unit` LowCardinality(String) COMMENT 'What was rejected: record, span or point; gap: offsets that were deleted before they were read',
+    `error_code` LowCardinality(String) COMMENT 'Why, as a stable code such as time_out_of_range',
+    `error` String COMMENT 'Why, in words, with the place in the payload',
+    `key` String COMMENT 'Key of the record as it came, empty when null',
+    `headers` Array(Tuple(name String, value String)) COMMENT 'Headers in the order sent; a value may hold any bytes',
+    `encoding` LowCardinality(String) COMMENT 'What the payload was read as, or undecodable',
+    `trace_id` String COMMENT 'Trace id of the span as sent, hex; empty where none could be read',
+    `span_id` String COMMENT 'Span id of the span as sent, hex; empty where none could be read',
+    `payload` String COMMENT 'The rejected bytes as they came: the whole record, or the one span or point',
+    `ingest_time` DateTime64(3, 'UTC') COMMENT 'When it was rejected',
+    `replay_of` String COMMENT 'The letter that stands for it in replays: its own id, or that of the letter which it was a replay of',
+    `status` LowCardinality(String) COMMENT 'open, replayed (a replay of it has landed) or rejected (replays of it came and were rejected again)',
+    `replays` UInt64 COMMENT 'Records that came as replays of it',
+    `replayed_time` DateTime64(3, 'UTC') COMMENT 'When the first replay landed, 1970 when none has'
+)
+AS
+SELECT
+    letter.id AS id,
+    letter.topic AS topic,
+    letter.partition AS partition,
+    letter.offset AS offset,
+    letter.index AS index,
+    letter.unit AS unit,
+    letter.error_code AS error_code,
+    letter.error AS error,
+    letter.key AS key,
+    letter.headers AS headers,
+    letter.encoding AS encoding,
+    letter.trace_id AS trace_id,
+    letter.span_id AS span_id,
+    letter.payload AS payload,
+    letter.ingest_time AS ingest_time,
+    letter.stands_for AS replay_of,
+    multiIf(replay.landed > 0, 'replayed', replay.came > 0, 'rejected', 'open') AS status,
+    replay.came AS replays,
+    replay.first_landed AS replayed_time
+FROM
+(
+    SELECT
+        *,
+        concat(topic, '/', toString(partition), '/', toString(offset), if(unit IN ('span', 'point'), concat('/', toString(index)), '')) AS id,
+        arrayFirst(header -> lower(header.1) = 'spanflow-replay-of', headers).2 AS named,
+        if(named = '', id, named) AS stands_for
+    FROM ods_dead_letter
+) AS letter
+LEFT JOIN
+(
+    SELECT
+        arrayFirst(header -> lower(header.1) = 'spanflow-replay-of', headers).2 AS stood_for,
+        count() AS came,
+        countIf(landed_rows > 0) AS landed,
+        minIf(ingest_time, landed_rows > 0) AS first_landed
+    FROM (SELECT *, spans_landed + spans_duplicate + points_landed + points_duplicate AS landed_rows FROM ods_record)
+    WHERE stood_for != ''
+    GROUP BY stood_for
+) AS replay ON replay.stood_for = letter.stands_for
+COMMENT 'Dead letters, and what became of them';
+
 INSERT INTO `spanflow`.`ops_migration` (number, name, checksum, applied_time)
 SETTINGS distributed_foreground_insert = 1
 VALUES
@@ -1359,4 +1424,5 @@ VALUES
     (533, 'otel_traces_trace_id_ts', 'f04ebd85047a4ebec2609608507be47270985395c6ddd43cec6ea2fa76bf0f7c', now64(3)),
     (534, 'ads_agent_health', '8c3eeffa4e635028608c51e2d0b27d849debf59be93d8208473bbcd4fa73eb77', now64(3)),
     (535, 'ads_session_feature', '4b4b7b85f8a796949edf376d7f4e01b61fd56e3341401a41a0f2fa837893ab39', now64(3)),
-    (536, 'ods_dead_letter_status', '7a67404f49698e841110fc1fa964012e30100dbdd02a4589794907f60101313d', now64(3));
+    (536, 'ods_dead_letter_status', '7a67404f49698e841110fc1fa964012e30100dbdd02a4589794907f60101313d', now64(3)),
+    (537, 'ods_dead_letter_status_points', '6cdfcf81899b3c3da33bcf5def9045a6a1b9254b243c14e1a9aeb76966c3c6cb', now64(3));
