@@ -107,8 +107,8 @@ fn what_is_in_kafka_is_what_the_recording_holds() {
     assert_eq!(recording.topic_id("otlp_spans"), topic_id_by_kafka(&broker));
     assert_eq!(
         recording.partitions().len(),
-        12,
-        "six of spans and six of documents"
+        15,
+        "six of spans, six of documents and three of metrics"
     );
     let records: Vec<_> = recording
         .read_partition(&partition(0), 0)

@@ -66,7 +66,7 @@ fn in_state(stage: &Stage, state: &str) -> Value {
 fn assert_the_status_tells_of_it(stage: &Stage) {
     let status = in_state(stage, "running");
     let partitions = status["partitions"].as_array().unwrap();
-    assert_eq!(partitions.len(), 12, "{status}");
+    assert_eq!(partitions.len(), 15, "{status}");
     let process = &status["processes"][0];
     assert!(process["resident_memory_bytes"].as_u64().unwrap() > 1 << 20);
     let operators = status["operators"].as_array().unwrap();
