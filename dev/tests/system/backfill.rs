@@ -11,7 +11,7 @@ use crate::wire::{LIMIT, Outgoing, Span, now_ns, producer, request, send_all};
 const HOUR_MS: i64 = 3_600_000;
 
 /// Runs the job with these flags until it ends.
-fn run(stage: &Stage, flags: &[&str]) -> Output {
+pub(crate) fn run(stage: &Stage, flags: &[&str]) -> Output {
     let mut command = Command::new(dev::paths::binary("stream-job").unwrap());
     command.arg("run").args(flags);
     let state = stage.system.home().job();
@@ -33,7 +33,7 @@ fn run(stage: &Stage, flags: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -5,14 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use dev::sql::Sql;
-use dev::{kafka, wait};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use dev::wait;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::stage::Stage;
+use crate::topic;
 use crate::wire::{Outgoing, Span, now_ns, producer, request, send_all};
 
 const TOPIC: &str = "agent.deadletter";
@@ -50,45 +48,21 @@ fn in_table(sql: &Sql) -> BTreeMap<String, Letter> {
     rows.into_iter().map(|row| (row.id, row.letter)).collect()
 }
 
-/// Letters by id, from the topic, and how many messages they came in: a letter may come more than once.
+/// Letters by id, from the topic, and how many copies came besides: a letter may come more than once.
 fn in_topic(bootstrap: &str) -> (BTreeMap<String, Letter>, usize) {
-    let ends = kafka::end_offsets(bootstrap, &[TOPIC]).unwrap();
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", "test")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    for (topic, partition) in ends.keys() {
-        list.add_partition_offset(topic, *partition, Offset::Beginning)
-            .unwrap();
-    }
-    consumer.assign(&list).unwrap();
-    let total: i64 = ends.values().sum();
-    let mut letters = BTreeMap::new();
-    for _ in 0..total {
-        let message = consumer.poll(LIMIT).expect("a letter").unwrap();
-        let headers = message.headers().unwrap();
-        let header = |name: &str| {
-            let found = headers.iter().find(|header| header.key == name);
-            let value = found.unwrap_or_else(|| panic!("no header {name}")).value;
-            String::from_utf8(value.unwrap().to_vec()).unwrap()
-        };
+    let received = topic::all_of(bootstrap, TOPIC);
+    topic::by_id(received.iter().map(|received| {
         let letter = Letter {
-            unit: header("spanflow-unit"),
-            error_code: header("spanflow-error-code"),
-            error: header("spanflow-error"),
-            topic: header("spanflow-topic"),
-            partition: header("spanflow-partition"),
-            offset: header("spanflow-offset"),
-            payload_hash: xxh3_64(message.payload().unwrap_or_default()),
+            unit: received.header("spanflow-unit"),
+            error_code: received.header("spanflow-error-code"),
+            error: received.header("spanflow-error"),
+            topic: received.header("spanflow-topic"),
+            partition: received.header("spanflow-partition"),
+            offset: received.header("spanflow-offset"),
+            payload_hash: xxh3_64(received.value.as_deref().unwrap_or_default()),
         };
-        let id = header("spanflow-dead-letter-id");
-        if let Some(other) = letters.insert(id, letter.clone()) {
-            assert_eq!(other, letter, "copies of a letter differ");
-        }
-    }
-    (letters, usize::try_from(total).unwrap())
+        (received.header("spanflow-dead-letter-id"), letter)
+    }))
 }
 
 /// The topic holds what the table holds. Gives the letters by id, and how many copies the topic has.
@@ -97,8 +71,7 @@ pub(crate) fn assert_topic_is_table(
     sql: &Sql,
 ) -> (BTreeMap<String, Letter>, usize) {
     let table = in_table(sql);
-    let (topic, messages) = in_topic(bootstrap);
-    let copies = messages - topic.len();
+    let (topic, copies) = in_topic(bootstrap);
     assert_eq!(topic, table);
     (table, copies)
 }

@@ -2,6 +2,7 @@
 //! of its own on free ports. Needs the binaries (cargo build --bins; `cargo test --workspace` builds them).
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod backfill;
 mod dead_letters;
 mod hand_over;
@@ -14,5 +15,6 @@ mod restart;
 mod source;
 mod stage;
 mod supervised;
+mod topic;
 mod watermark;
 mod wire;

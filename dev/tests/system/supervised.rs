@@ -96,7 +96,7 @@ fn wait_for_more_spans(stage: &Stage) {
     .unwrap();
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     // SAFETY: kill has no memory effects; the process is one that this test has started.
     unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
 }

@@ -482,7 +482,7 @@ fn session_out(out: SessionOut, loop_min_repeats: u32, rev: Epoch) -> Option<Row
     }
 }
 
-/// Sends each row to the owner of its table, and closes the blocks.
+/// Sends each row to the owner of its table, which gives the flags for their topic and closes the blocks.
 fn collect_rows(
     rows: StreamVec<'_, Epoch, Row>,
     epochs: &EpochTable,
@@ -501,6 +501,7 @@ fn collect_rows(
         epochs,
         move |record, rows| {
             if writes {
+                collect::flags(&rows).for_each(|flag| output.alert(record.epoch, flag));
                 collected.add(rows);
             } else {
                 output.unwritten(rows);

@@ -96,6 +96,14 @@ impl Row {
     }
 }
 
+/// The flags among rows.
+pub fn flags(rows: &[Row]) -> impl Iterator<Item = &AnomalyRow> {
+    rows.iter().filter_map(|row| match row {
+        Row::Anomaly(flag) => Some(&**flag),
+        _ => None,
+    })
+}
+
 fn seconds(s: i64) -> u32 {
     u32::try_from(s.max(0)).unwrap_or(u32::MAX)
 }

@@ -38,7 +38,7 @@ pub(super) fn mixed() -> Recorded {
 }
 
 #[test]
-fn any_number_of_workers_writes_the_same_bytes() {
+fn any_number_of_workers_writes_the_same_bytes_and_gives_the_same_alerts() {
     let recorded = mixed();
     let shards = |s: &mut Settings| s.sink_shards = 4;
     let (replay, first) = recorded.run("one", None, |s| {
@@ -61,6 +61,8 @@ fn any_number_of_workers_writes_the_same_bytes() {
     ] {
         assert!(outcome.keys().any(|id| id.0 == table), "no {table}");
     }
+    let alerts = first.alerts();
+    assert_eq!(alerts.len() as u64, first.rows("ads_anomaly"));
     for workers in [2, 3, 4] {
         let name = format!("{workers} workers");
         let (again, memory) = recorded.run(&name, Some(&replay), |s| {
@@ -72,6 +74,7 @@ fn any_number_of_workers_writes_the_same_bytes() {
             "what is followed is not written again"
         );
         assert_eq!(memory.counted(), counted, "{name}");
+        assert_eq!(memory.alerts(), alerts, "{name}");
         assert!(
             memory.outcome() == outcome,
             "{name}: {}",

@@ -22,6 +22,7 @@ use crate::decode::encode;
 use crate::sink::block::Block;
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::EpochRow;
+use crate::sink::tables::ads_anomaly::AnomalyRow;
 use crate::source::recording::{RecordedTopic, RecordingWriter};
 use crate::source::{Record, TopicPartition, wall_ms};
 use crate::span::view::{ResourceView, ScopeView, SpanView};
@@ -40,6 +41,7 @@ struct Memory {
     landed: AtomicU64,
     blocks: Mutex<Vec<Block>>,
     letters: Mutex<Vec<DeadLetter>>,
+    alerts: Mutex<Vec<AnomalyRow>>,
     epochs: Mutex<Vec<EpochRow>>,
     acks: Mutex<Vec<AckTime>>,
 }
@@ -51,6 +53,12 @@ impl Output for Memory {
 
     fn dead_letter(&self, _epoch: Epoch, letter: DeadLetter) {
         self.letters.lock().unwrap().push(letter);
+    }
+
+    fn alert(&self, epoch: Epoch, flag: &AnomalyRow) {
+        assert!(epoch > self.landed(), "epoch {epoch} is closed already");
+        assert_eq!(flag.rev, epoch);
+        self.alerts.lock().unwrap().push(flag.clone());
     }
 
     fn counted(&self, row: EpochRow) {
@@ -123,6 +131,13 @@ impl Memory {
             .collect();
         told.sort();
         told
+    }
+
+    /// The alerts, sorted.
+    fn alerts(&self) -> Vec<AnomalyRow> {
+        let mut alerts = self.alerts.lock().unwrap().clone();
+        alerts.sort();
+        alerts
     }
 
     /// What was written.

@@ -11,9 +11,10 @@ use crate::ops::job::JobError;
 use crate::ops::metrics::Metrics;
 use crate::sink::block::Block;
 use crate::sink::dead_letter::DeadLetter;
-use crate::sink::dead_letter_topic::DeadLetterTopic;
 use crate::sink::landed::EpochClose;
+use crate::sink::side_topics::SideTopics;
 use crate::sink::tables::EpochRow;
+use crate::sink::tables::ads_anomaly::AnomalyRow;
 use crate::sink::writer::{WriterError, WriterEvent, WriterHandle};
 
 /// Blocks of one epoch.
@@ -34,6 +35,8 @@ pub struct Account {
     epochs: BTreeMap<Epoch, EpochBlocks>,
     /// All ODS and DWD rows up to here are in the warehouse.
     raw_landed: Epoch,
+    /// Every block and every alert up to here has been given.
+    closed: Epoch,
     /// Everything up to here is in the warehouse.
     landed: Epoch,
     /// When the last of it was acknowledged, ms since 1970.
@@ -91,6 +94,12 @@ impl Account {
         }
     }
 
+    /// The last epoch of which all ODS and DWD rows are in the warehouse and all dead letters and alerts have been given.
+    /// An epoch's alerts come after its last raw block.
+    fn raw_through(&self) -> Epoch {
+        self.raw_landed.min(self.closed)
+    }
+
     fn close(&mut self, epoch: Epoch) -> (EpochRow, u64) {
         let blocks = self.epochs.entry(epoch).or_default();
         let row = blocks.row.take().unwrap_or_else(|| EpochRow {
@@ -98,6 +107,7 @@ impl Account {
             ..EpochRow::default()
         });
         let sent = blocks.sent;
+        self.closed = epoch;
         // What is closed and landed is not looked at again.
         let done = self.raw_landed.min(epoch);
         self.epochs = self.epochs.split_off(&done);
@@ -108,7 +118,7 @@ impl Account {
 /// Sends to the writer. One for all workers.
 pub struct Landing {
     writer: WriterHandle,
-    dead_letters: Option<DeadLetterTopic>,
+    topics: Option<SideTopics>,
     account: Arc<Mutex<Account>>,
     metrics: Arc<Metrics>,
     fatal: Fatal,
@@ -140,6 +150,7 @@ pub fn open_account(
     let before = first_epoch.saturating_sub(1);
     let account = Account {
         raw_landed: before,
+        closed: before,
         landed: before,
         told: told.collect(),
         acks: untold,
@@ -171,11 +182,11 @@ pub fn listen(
 }
 
 impl Landing {
-    /// An output that sends to `writer`, and dead letters to their topic where there is one.
+    /// An output that sends to `writer`, and dead letters and alerts to their topics where there are any.
     #[must_use]
     pub fn new(
         writer: WriterHandle,
-        dead_letters: Option<DeadLetterTopic>,
+        topics: Option<SideTopics>,
         account: Arc<Mutex<Account>>,
         metrics: Arc<Metrics>,
         fatal: Fatal,
@@ -183,7 +194,7 @@ impl Landing {
     ) -> Self {
         Self {
             writer,
-            dead_letters,
+            topics,
             account,
             metrics,
             fatal,
@@ -200,11 +211,11 @@ impl Landing {
         }
     }
 
-    /// The last epoch, at most `landed`, whose dead letters are on their topic.
-    fn delivered_through(&self, landed: Epoch) -> Epoch {
-        self.dead_letters
+    /// The last epoch, at most `given`, whose dead letters and alerts are on their topics.
+    fn delivered_through(&self, given: Epoch) -> Epoch {
+        self.topics
             .as_ref()
-            .map_or(landed, |topic| topic.delivered_through(landed))
+            .map_or(given, |topics| topics.delivered_through(given))
     }
 
     fn tell_metrics(&self) {
@@ -247,8 +258,16 @@ impl Output for Landing {
 
     fn dead_letter(&self, epoch: Epoch, letter: DeadLetter) {
         lock(&self.account).dead_letters += 1;
-        if let Some(topic) = &self.dead_letters {
-            topic.send(epoch, &letter);
+        if let Some(topics) = &self.topics {
+            topics.dead_letter(epoch, &letter);
+        }
+    }
+
+    fn alert(&self, epoch: Epoch, flag: &AnomalyRow) {
+        if let Some(topics) = &self.topics
+            && topics.alert(epoch, flag)
+        {
+            self.metrics.alerts.with(&[&flag.state]).add(1);
         }
     }
 
@@ -284,8 +303,8 @@ impl Output for Landing {
             self.fatal.raise(job_error(error));
         }
         self.tell_metrics();
-        let landed = lock(&self.account).raw_landed;
-        self.delivered_through(landed)
+        let through = lock(&self.account).raw_through();
+        self.delivered_through(through)
     }
 
     fn landed_whole(&self) -> Epoch {
@@ -304,8 +323,8 @@ impl Output for Landing {
 
     fn take_acks(&self, into: &mut Vec<AckTime>) {
         let mut account = lock(&self.account);
-        // Not before the letters have arrived: a restart sends those of no epoch that is told of.
-        let delivered = self.delivered_through(account.raw_landed);
+        // Not before letters and alerts have arrived: a restart sends those of no epoch that is told of.
+        let delivered = self.delivered_through(account.raw_through());
         let told = account.acks.partition_point(|ack| ack.epoch <= delivered);
         into.extend(account.acks.drain(..told));
     }
@@ -358,6 +377,23 @@ mod tests {
             .map(|ack| (ack.epoch, ack.acked_ms))
             .collect();
         assert_eq!(acks, vec![(10, 400), (11, 500)]);
+    }
+
+    #[test]
+    fn an_epoch_is_not_told_of_before_its_alerts_were_given() {
+        let mut account = Account {
+            raw_landed: 9,
+            closed: 9,
+            ..Account::default()
+        };
+        account.sent(&block("dwd_span", 10));
+        account.raw_closed(10);
+        account.landed("dwd_span", 10, 400);
+        assert_eq!((account.raw_landed, account.raw_through()), (10, 9));
+        account.close(10);
+        assert_eq!(account.raw_through(), 10);
+        account.close(11);
+        assert_eq!(account.raw_through(), 10, "epoch 11 has not landed");
     }
 
     #[test]

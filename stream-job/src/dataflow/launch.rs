@@ -1,4 +1,4 @@
-//! What all processes do once they know where to begin: writer, dead letters, dataflow; then wait until all has landed.
+//! What all processes do once they know where to begin: writer, topics of dead letters and alerts, dataflow; then wait until all has landed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::ops::control::JobControl;
 use crate::ops::job::{Outcome, Shutdown};
 use crate::ops::metrics::Metrics;
 use crate::ops::settings::Settings;
-use crate::sink::dead_letter_topic::DeadLetterTopic;
+use crate::sink::side_topics::{SideTopics, TopicNames};
 use crate::sink::writer::{Writer, WriterRole, WriterSettings};
 use crate::source::kafka::Discovery;
 
@@ -79,7 +79,7 @@ pub(super) fn launch(mut launch: Launch) -> anyhow::Result<Outcome> {
     } = &launch;
     let (settings, metrics) = (settings.clone(), metrics.clone());
     let (shutdown, first_epoch) = (launch.shutdown.clone(), launch.first_epoch);
-    // An acknowledgement is told only once the epoch's dead letters are on their topic too.
+    // An acknowledgement is told only once the epoch's dead letters and alerts are on their topics too.
     let before = first_epoch.saturating_sub(1);
     let told_through = launch.told.iter().copied().max();
     let told_through = told_through.unwrap_or(before).max(before);
@@ -108,19 +108,11 @@ pub(super) fn launch(mut launch: Launch) -> anyhow::Result<Outcome> {
     };
     let checkpoints = CheckpointService::start(plan, promises.clone())?;
     let writer = Writer::start(writer_settings, promises, &mut launch.known, on_event)?;
-    let dead_letters = match &launch.source {
-        // What a backfill rejects is in its own table: the topic has it already.
-        SourcePlan::Kafka { ends: Some(_), .. } | SourcePlan::Recording { .. } => None,
-        SourcePlan::Kafka { config, .. } => Some(DeadLetterTopic::open(
-            config.clone(),
-            &settings.dead_letter_topic,
-            told_through,
-        )?),
-    };
+    let topics = side_topics(&launch.source, &settings, told_through)?;
     let fatal = Fatal::default();
     let landing = Arc::new(Landing::new(
         writer.handle(),
-        dead_letters,
+        topics,
         account,
         metrics.clone(),
         fatal.clone(),
@@ -178,6 +170,25 @@ pub(super) fn launch(mut launch: Launch) -> anyhow::Result<Outcome> {
         dead_letters,
         end_of_input: !shutdown.requested(),
     })
+}
+
+/// Where dead letters and alerts go besides the warehouse. A recording and a backfill send none: what they reject and flag
+/// is in their own database, the topics have had it from the running job, and old alerts would wake people.
+fn side_topics(
+    source: &SourcePlan,
+    settings: &Settings,
+    sent_through: Epoch,
+) -> anyhow::Result<Option<SideTopics>> {
+    match source {
+        SourcePlan::Kafka { ends: Some(_), .. } | SourcePlan::Recording { .. } => Ok(None),
+        SourcePlan::Kafka { config, .. } => {
+            let names = TopicNames {
+                dead_letters: settings.dead_letter_topic.clone(),
+                alerts: settings.alerts_topic.clone(),
+            };
+            SideTopics::open(config.clone(), names, sent_through).map(Some)
+        }
+    }
 }
 
 fn writer_role(links: &Links) -> WriterRole {

@@ -6,6 +6,7 @@ use crate::checkpoint::record::AckTime;
 use crate::sink::block::Block;
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::EpochRow;
+use crate::sink::tables::ads_anomaly::AnomalyRow;
 
 /// Takes blocks and learns when they are complete. Called from all worker threads.
 pub trait Output: Send + Sync {
@@ -14,6 +15,9 @@ pub trait Output: Send + Sync {
 
     /// Takes a copy of a dead letter for the topic.
     fn dead_letter(&self, epoch: Epoch, letter: DeadLetter);
+
+    /// Takes a copy of a flag of an epoch for the topic of alerts, before [`Output::closed`] of the same epoch.
+    fn alert(&self, _epoch: Epoch, _flag: &AnomalyRow) {}
 
     /// Takes rows of DWS and ADS tables that go into no block, as nothing is written (`layers = windows`).
     fn unwritten(&self, _rows: Vec<Row>) {}
@@ -24,7 +28,7 @@ pub trait Output: Send + Sync {
     /// Every ODS and DWD block of this epoch, and of those before, has been given.
     fn raw_closed(&self, epoch: Epoch);
 
-    /// Every block of every table of this epoch has been given; `ends_run` says that its DWS blocks ended. Comes in the
+    /// Every block of every table of this epoch has been given, and every alert; `ends_run` says that its DWS blocks ended. Comes in the
     /// order of epochs.
     fn closed(&self, epoch: Epoch, ends_run: bool);
 

@@ -128,6 +128,8 @@ declare_metrics! {
         records: Counter = "spanflow_records_total" ["topic"];
         /// Rejected records, spans and metric points, by error code.
         dead_letters: Counter = "spanflow_dead_letters_total" ["error_code"];
+        /// Flags sent to the topic of alerts, by state: open, updated, resolved.
+        alerts: Counter = "spanflow_alerts_total" ["state"];
         /// Offset of the next record to read.
         partition_offset: Gauge = "spanflow_partition_offset" ["topic", "partition"];
         /// Records between the position and the partition's end.
