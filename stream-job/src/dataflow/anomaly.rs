@@ -136,7 +136,8 @@ impl Past {
 /// The flags of one block by id, each as it stands in the end.
 type Flags = BTreeMap<String, Flag>;
 
-#[derive(Default)]
+/// What is known of a key, and saved of it as it stands.
+#[derive(Default, Serialize, Deserialize)]
 struct KeyHistory {
     windows: BTreeMap<i64, Past>,
     /// The open flag of each detector.
