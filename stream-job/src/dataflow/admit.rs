@@ -2,27 +2,21 @@
 //!
 //! The rows of a sink shard are built where its partitions were read. Only partial sums leave the worker.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-
 use super::dedup::Duplicate;
-use super::epochs::{Epoch, EpochCursor, EpochTable, least_time, stash_at};
+use super::epochs::Epoch;
 use super::freshness::EpochCounts;
 use super::plan::owner_of;
 use super::points::{PointCounts, PointPass};
 use super::replays::WHOLE_RECORD;
-use super::resource::{PreResource, ResourcePartial};
+use super::resource::PreResource;
 use super::scan::{ScanRules, ScannedBatch, ScannedRecord};
-use super::top_n::{PreTop, TopPartial};
-use super::trace::{PreTrace, TracePartial};
-use super::window::{PreAggregate, StepPartial};
+use super::spans::SpanPass;
+use super::top_n::PreTop;
+use super::trace::PreTrace;
+use super::window::PreAggregate;
 use super::windowing::Lifecycle;
 use crate::checkpoint::record::EpochRecord;
 use crate::decode::protobuf::Walker;
@@ -30,12 +24,16 @@ use crate::decode::{Encoding, metrics};
 use crate::sink::block::{Block, cut};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::{
-    Contents, DwdContent, DwdEvent, DwdMetricPoint, DwdSpan, OdsDeadLetter, OdsRecord, Origin,
-    Outcome, RecordOutcome, Stamp, Table,
+    DwdContent, DwdEvent, DwdMetricPoint, DwdSpan, OdsDeadLetter, OdsRecord, Origin, RecordOutcome,
+    Stamp, Table,
 };
 use crate::source::buffer::RecordRef;
-use crate::span::view::{ResourceView, ScopeView, SpanView};
-use crate::span::{CleanSettings, clean, validate};
+use crate::span::CleanSettings;
+
+#[path = "admit_ports.rs"]
+mod ports;
+
+pub(super) use ports::admit;
 
 /// `encoding` of a record that was rejected whole.
 const UNDECODABLE: &str = "undecodable";
@@ -77,9 +75,9 @@ pub fn shard_of(partition: i32, shards: u16) -> u16 {
 pub(super) struct ShardTables {
     records: OdsRecord,
     dead_letters: OdsDeadLetter,
-    spans: DwdSpan,
-    events: DwdEvent,
-    contents: DwdContent,
+    pub spans: DwdSpan,
+    pub events: DwdEvent,
+    pub contents: DwdContent,
     pub points: DwdMetricPoint,
 }
 
@@ -98,11 +96,11 @@ impl ShardTables {
 
 /// The partial sums of one epoch.
 pub(super) struct Partials {
-    windows: PreAggregate,
-    traces: PreTrace,
-    top: PreTop,
+    pub windows: PreAggregate,
+    pub traces: PreTrace,
+    pub top: PreTop,
     pub resources: PreResource,
-    counts: EpochCounts,
+    pub counts: EpochCounts,
     pub points: PointCounts,
 }
 
@@ -343,64 +341,6 @@ impl Admission {
     }
 }
 
-/// The spans of one record in pass 2.
-struct SpanPass<'r> {
-    here: &'r InRecord<'r>,
-    scanned: &'r ScannedRecord,
-    duplicates: &'r [Duplicate],
-    next_fingerprint: usize,
-    outcome: &'r mut Outcome,
-    tables: &'r mut ShardTables,
-    partials: &'r mut Partials,
-    rules: &'r AdmitRules,
-    sink: &'r dyn RawSink,
-}
-
-impl SpanPass<'_> {
-    fn see(&mut self, resource: &ResourceView<'_>, scope: &ScopeView<'_>, span: &SpanView<'_>) {
-        if let Err(reject) = validate(span, &self.rules.scan.limits, self.here.epoch.wall_ms) {
-            self.outcome.rejected += 1;
-            let encoding = self.scanned.encoding.as_str();
-            let letter = DeadLetter::of_span(
-                &self.here.record,
-                &self.here.origin,
-                encoding,
-                span,
-                &reject,
-            );
-            bury(self.tables, &self.here.stamp, self.sink, letter);
-            return;
-        }
-        let fingerprint = self.here.batch.fingerprints[self.next_fingerprint];
-        self.next_fingerprint += 1;
-        if is_copy(self.duplicates, span.index) {
-            self.outcome.duplicate += 1;
-            return;
-        }
-        self.outcome.landed += 1;
-        let clean = clean(resource, scope, span, &self.rules.clean);
-        let lateness_us = self.rules.allowed_lateness_us;
-        let is_late =
-            Lifecycle::new(lateness_us, self.here.epoch.watermark_us).is_late(clean.end_us);
-        self.partials.counts.land(clean.end_us);
-        if is_late {
-            self.partials.counts.late += 1;
-        } else {
-            self.partials.windows.add(&clean);
-            self.partials.top.add(&clean);
-        }
-        self.partials.traces.add(&clean);
-        let (origin, stamp) = (&self.here.origin, &self.here.stamp);
-        let contents: &mut dyn Contents = &mut self.tables.contents;
-        self.tables
-            .spans
-            .push(&clean, origin, fingerprint, is_late, stamp, contents);
-        self.tables
-            .events
-            .push(&clean, origin, fingerprint, stamp, contents);
-    }
-}
-
 /// Whether the span or point at `index` of a record is among the record's duplicates.
 pub(super) fn is_copy(duplicates: &[Duplicate], index: u32) -> bool {
     duplicates
@@ -424,130 +364,6 @@ pub(super) fn bury(
         stamp,
     );
     sink.dead_letter(stamp.epoch, letter);
-}
-
-/// What pass 2 sends on.
-pub(super) struct Admitted<'scope> {
-    /// Sums per step key and minute.
-    pub windows: StreamVec<'scope, Epoch, StepPartial>,
-    /// Sums per trace.
-    pub traces: StreamVec<'scope, Epoch, TracePartial>,
-    /// Candidates for the top lists.
-    pub top: StreamVec<'scope, Epoch, TopPartial>,
-    /// Sums per process and minute.
-    pub resources: StreamVec<'scope, Epoch, ResourcePartial>,
-    /// What was counted.
-    pub counts: StreamVec<'scope, Epoch, EpochCounts>,
-}
-
-/// Builds pass 2.
-pub(super) fn admit<'scope>(
-    scanned: StreamVec<'scope, Epoch, Rc<ScannedBatch>>,
-    duplicates: StreamVec<'scope, Epoch, Duplicate>,
-    epochs: EpochTable,
-    rules: AdmitRules,
-    sink: Rc<dyn RawSink>,
-) -> Admitted<'scope> {
-    let busy = epochs.busy("admit");
-    let scope = scanned.scope();
-    let place = (scope.index(), scope.peers());
-    let mut builder = OperatorBuilder::new("admit".to_owned(), scope);
-    let mut scanned_in = builder.new_input(scanned, Pipeline);
-    let to_worker = Exchange::new(|duplicate: &Duplicate| u64::from(duplicate.worker));
-    let mut duplicates_in = builder.new_input(duplicates, to_worker);
-    let (windows_out, windows) = builder.new_output();
-    let (traces_out, traces) = builder.new_output();
-    let (top_out, top) = builder.new_output();
-    let (resources_out, resources) = builder.new_output();
-    let (counts_out, counts) = builder.new_output();
-    let mut windows_out =
-        OutputBuilder::<_, CapacityContainerBuilder<Vec<StepPartial>>>::from(windows_out);
-    let mut traces_out =
-        OutputBuilder::<_, CapacityContainerBuilder<Vec<TracePartial>>>::from(traces_out);
-    let mut top_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<TopPartial>>>::from(top_out);
-    let mut resources_out =
-        OutputBuilder::<_, CapacityContainerBuilder<Vec<ResourcePartial>>>::from(resources_out);
-    let mut counts_out =
-        OutputBuilder::<_, CapacityContainerBuilder<Vec<EpochCounts>>>::from(counts_out);
-    builder.build(move |caps| {
-        // One cursor a port: each holds its own right to send.
-        let mut cursors: Vec<EpochCursor> = caps
-            .into_iter()
-            .map(|cap| EpochCursor::new(epochs.clone(), cap))
-            .collect();
-        let mut admission = Admission::new(rules, sink, place);
-        let scanned_stash: RefCell<BTreeMap<Epoch, Vec<Rc<ScannedBatch>>>> = RefCell::default();
-        let duplicates_stash: RefCell<BTreeMap<Epoch, Vec<Duplicate>>> = RefCell::default();
-        move |frontiers| {
-            scanned_in.for_each(|cap, data| {
-                stash_at(
-                    &mut scanned_stash.borrow_mut(),
-                    least_time(cap.stamp().least()),
-                    data,
-                );
-            });
-            duplicates_in.for_each(|cap, data| {
-                stash_at(
-                    &mut duplicates_stash.borrow_mut(),
-                    least_time(cap.stamp().least()),
-                    data,
-                );
-            });
-            let complete = |at: usize| frontiers[at].frontier();
-            while let Some(first) = cursors[0].next_within(complete(0), complete(1)) {
-                let _busy = busy.time();
-                let (record, windows_cap) = first;
-                let batches = scanned_stash
-                    .borrow_mut()
-                    .remove(&record.epoch)
-                    .unwrap_or_default();
-                let duplicates = duplicates_stash
-                    .borrow_mut()
-                    .remove(&record.epoch)
-                    .unwrap_or_default();
-                admission.admit(&record, batches, duplicates);
-                let mut rest = cursors[1..]
-                    .iter_mut()
-                    .filter_map(|cursor| cursor.advance_to(&record));
-                let (Some(traces_cap), Some(top_cap), Some(resources_cap), Some(counts_cap)) =
-                    (rest.next(), rest.next(), rest.next(), rest.next())
-                else {
-                    unreachable!("the cursors of all ports move together");
-                };
-                let partials = &mut admission.partials;
-                windows_out
-                    .activate()
-                    .session(&windows_cap)
-                    .give_container(&mut partials.windows.take());
-                traces_out
-                    .activate()
-                    .session(&traces_cap)
-                    .give_container(&mut partials.traces.take());
-                top_out
-                    .activate()
-                    .session(&top_cap)
-                    .give_container(&mut partials.top.take());
-                resources_out
-                    .activate()
-                    .session(&resources_cap)
-                    .give_container(&mut partials.resources.take());
-                counts_out
-                    .activate()
-                    .session(&counts_cap)
-                    .give(std::mem::take(&mut partials.counts));
-            }
-            for cursor in &mut cursors {
-                cursor.finish(complete(0), complete(1));
-            }
-        }
-    });
-    Admitted {
-        windows,
-        traces,
-        top,
-        resources,
-        counts,
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::cell::RefCell;
+
 use super::*;
 use crate::dataflow::fixtures::record as epoch_record;
 use crate::dataflow::rules::Rules;
@@ -9,6 +11,8 @@ use crate::decode::{Encoding, RecordError, encode};
 use crate::ops::settings::{Layers, Settings};
 use crate::source::TopicPartition;
 use crate::source::buffer::Batch;
+use crate::span::clean;
+use crate::span::view::{ResourceView, ScopeView, SpanView};
 
 /// 2025-10-09T08:53:20Z.
 const NOW_MS: i64 = 1_760_000_000_000;

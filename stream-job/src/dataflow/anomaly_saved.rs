@@ -1,16 +1,13 @@
 //! What the anomaly detectors keep over a restart: an entry a key, its last windows and its open flags.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Anomalies, Flag, KeyHistory, Past};
+use super::{Anomalies, KeyHistory};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::state::{
     Entry, KeyedState, StateError, StateWriter, read_version, save_rewritten,
 };
 use crate::dataflow::window::{StepKey, group_of_agent};
-
-type Saved = (BTreeMap<i64, Past>, [Option<Flag>; 2]);
 
 impl KeyedState for Anomalies {
     const UID: &'static str = "anomalies";
@@ -20,20 +17,15 @@ impl KeyedState for Anomalies {
     fn save(&mut self, out: &mut StateWriter) {
         let Anomalies { keys, changes, .. } = self;
         let group_of = |key: &Arc<StepKey>| group_of_agent(&key.agent);
-        changes.save_noted(out, group_of, |key| keys.get(key).map(saved));
-        let all = keys.iter().map(|(key, history)| (key, saved(history)));
-        save_rewritten(out, group_of, all);
+        changes.save_noted(out, group_of, |key| keys.get(key));
+        save_rewritten(out, group_of, keys.iter());
     }
 
     fn restore(&mut self, version: u16, entry: &Entry<'_>) -> Result<(), StateError> {
-        let (key, (windows, open)) = read_version::<Self, Arc<StepKey>, Saved>(version, entry)?;
-        self.keys.insert(key, KeyHistory { windows, open });
+        let (key, history) = read_version::<Self, Arc<StepKey>, KeyHistory>(version, entry)?;
+        self.keys.insert(key, history);
         Ok(())
     }
 
     fn restored(&mut self, _record: &EpochRecord) {}
-}
-
-fn saved(history: &KeyHistory) -> (&BTreeMap<i64, Past>, &[Option<Flag>; 2]) {
-    (&history.windows, &history.open)
 }

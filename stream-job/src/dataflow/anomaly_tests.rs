@@ -3,7 +3,8 @@
 use super::FlagState::{Open, Resolved, Updated};
 use super::*;
 use crate::dataflow::buckets::Buckets;
-use crate::dataflow::trace_summary::ToolCall;
+use crate::dataflow::session::Loop;
+use crate::dataflow::trace_summary::{SessionKey, ToolCall};
 use crate::dataflow::window::StepSums;
 
 #[path = "anomaly_correction_tests.rs"]

@@ -6,9 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::align;
 use super::epochs::Epoch;
-use crate::checkpoint::manifest::{Layer, Rotation, StateRef};
-use crate::checkpoint::record::{AckTime, EpochRecord, Gap, Position, Rewrite};
-use crate::checkpoint::state::KEY_GROUPS;
+use crate::checkpoint::manifest::{Layer, StateRef};
+use crate::checkpoint::record::{AckTime, EpochRecord, Gap, Position};
+
+#[path = "coordinator_checkpoints.rs"]
+mod checkpoints;
+
+pub use checkpoints::CheckpointRule;
+use checkpoints::Checkpoints;
 
 /// What a worker says of one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,17 +58,6 @@ pub struct Progress {
     pub published: Epoch,
     /// Too much is on its way to the warehouse for another epoch to begin.
     pub is_full: bool,
-}
-
-/// When checkpoints are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckpointRule {
-    /// Never: the run keeps nothing.
-    Never,
-    /// When this long has passed since the last one, ms.
-    Interval(i64),
-    /// After so many epochs.
-    Epochs(u64),
 }
 
 /// When epochs are cut.
@@ -118,16 +112,6 @@ pub enum Decision {
     Stop,
 }
 
-/// A checkpoint that was begun and is not complete.
-struct Pending {
-    record: EpochRecord,
-    rewrite: Rewrite,
-    /// The workers' files.
-    files: Vec<Option<StateRef>>,
-    /// Whether it was said that it can be completed.
-    is_told: bool,
-}
-
 #[derive(Clone, Debug)]
 struct Slot {
     position: Position,
@@ -180,12 +164,7 @@ pub struct Coordinator {
     /// The last epoch of a graceful stop was cut.
     closing: bool,
     stopped: bool,
-    checkpoints: CheckpointRule,
-    pending: Option<Pending>,
-    /// Which groups the next checkpoint rewrites; all, before the first.
-    rotation: Option<Rotation>,
-    last_checkpoint: Epoch,
-    last_checkpoint_ms: i64,
+    checkpoints: Checkpoints,
     /// A savepoint was asked for; whether the job ends with it.
     savepoint: Option<bool>,
     /// The next record has all that is open told of again.
@@ -224,11 +203,7 @@ impl Coordinator {
             watermark_us: i64::MIN,
             closing: false,
             stopped: false,
-            checkpoints: CheckpointRule::Never,
-            pending: None,
-            rotation: None,
-            last_checkpoint: first_epoch,
-            last_checkpoint_ms: 0,
+            checkpoints: Checkpoints::new(first_epoch),
             savepoint: None,
             tells_all: false,
         }
@@ -250,7 +225,7 @@ impl Coordinator {
     /// Takes checkpoints.
     #[must_use]
     pub fn with_checkpoints(mut self, rule: CheckpointRule) -> Self {
-        self.checkpoints = rule;
+        self.checkpoints.follow_rule(rule);
         self
     }
 
@@ -265,9 +240,7 @@ impl Coordinator {
         self.watermark_us = record.watermark_us;
         self.last_cut_ms = record.wall_ms;
         self.last_block_ms = record.wall_ms;
-        self.last_checkpoint = record.epoch;
-        self.last_checkpoint_ms = record.wall_ms;
-        self.rotation = record.checkpoint.map(Rotation::after);
+        self.checkpoints.resume_from(record);
         self
     }
 
@@ -312,11 +285,8 @@ impl Coordinator {
             slot.gaps = open.copied().collect();
             slot.worker = Some(report.worker);
         }
-        if let Some(pending) = &mut self.pending
-            && let Some(file) = &report.saved
-            && file.epoch == pending.record.epoch
-        {
-            pending.files[report.worker] = Some(file.clone());
+        if let Some(file) = &report.saved {
+            self.checkpoints.saved(report.worker, file);
         }
     }
 
@@ -331,15 +301,15 @@ impl Coordinator {
         if self.stopped {
             return None;
         }
-        if let Some(decision) = self.complete_checkpoint(progress) {
-            return Some(decision);
+        if let Some((record, layer)) = self.checkpoints.complete(progress) {
+            return Some(Decision::Checkpoint(record, layer));
         }
         if self.next_epoch.saturating_sub(progress.landed) > self.max_in_flight || progress.is_full
         {
             return None;
         }
         if let Some(record) = self.replay.front() {
-            if record.checkpoint.is_some() && self.pending.is_some() {
+            if record.checkpoint.is_some() && self.checkpoints.is_pending() {
                 return None;
             }
             let record = self.replay.pop_front()?;
@@ -349,13 +319,12 @@ impl Coordinator {
         let ended_before = self.watermark_us == i64::MAX;
         let nothing_open = self.epochs_in_block == 0
             && self.nothing_to_release()
-            && (self.checkpoints == CheckpointRule::Never
-                || self.last_checkpoint + 1 == self.next_epoch);
+            && self.checkpoints.none_missing_before(self.next_epoch);
         let is_over =
             self.ends_with_replay || ended_before || self.closing || (stopping && nothing_open);
         let end_of_input = self.all_released_and_ended();
         let saves = self.savepoint.is_some();
-        if self.pending.is_some() && (is_over || stopping || end_of_input || saves) {
+        if self.checkpoints.is_pending() && (is_over || stopping || end_of_input || saves) {
             // The last checkpoint holds all, and nothing is left to be replayed.
             return None;
         }
@@ -373,51 +342,6 @@ impl Coordinator {
         self.closing = stopping;
         (self.savepoint, self.tells_all) = (None, false);
         Some(Decision::Cut(record))
-    }
-
-    /// Completes the pending checkpoint once its files are there and its epoch has landed whole.
-    fn complete_checkpoint(&mut self, progress: Progress) -> Option<Decision> {
-        let pending = self.pending.as_mut()?;
-        if progress.published >= pending.record.epoch {
-            self.pending = None;
-            return None;
-        }
-        if pending.is_told || progress.landed_whole < pending.record.epoch {
-            return None;
-        }
-        let files: Option<Vec<StateRef>> = pending.files.iter().cloned().collect();
-        let layer = Layer {
-            epoch: pending.record.epoch,
-            rewrite: pending.rewrite,
-            files: files?,
-        };
-        pending.is_told = true;
-        let rotation = self.rotation.unwrap_or(Rotation::after(layer.rewrite));
-        self.rotation = Some(rotation.learn(&layer));
-        Some(Decision::Checkpoint(pending.record.clone(), layer))
-    }
-
-    /// The groups to rewrite if a checkpoint is due with an epoch at which all blocks end.
-    fn checkpoint_due(&self, wall_ms: i64, is_last: bool) -> Option<Rewrite> {
-        let is_due = match self.checkpoints {
-            CheckpointRule::Never => false,
-            CheckpointRule::Interval(ms) => wall_ms - self.last_checkpoint_ms >= ms,
-            CheckpointRule::Epochs(epochs) => self.next_epoch - self.last_checkpoint >= epochs,
-        };
-        let never = self.checkpoints == CheckpointRule::Never;
-        if self.pending.is_some() || never || !(is_due || is_last) {
-            return None;
-        }
-        let all = Rewrite {
-            from: 0,
-            to: KEY_GROUPS,
-        };
-        // The last one is what the next start restores: one layer is read faster than many.
-        Some(
-            self.rotation
-                .filter(|_| !is_last)
-                .map_or(all, Rotation::next),
-        )
     }
 
     /// How long nothing will change by time alone, in ms.
@@ -515,7 +439,7 @@ impl Coordinator {
         let is_last = stopping || end_of_input || self.savepoint.is_some();
         let dws_block_ends = block_is_full || is_last || self.tells_all;
         let checkpoint = if dws_block_ends {
-            self.checkpoint_due(wall_ms, is_last)
+            self.checkpoints.due(self.next_epoch, wall_ms, is_last)
         } else {
             None
         };
@@ -592,19 +516,7 @@ impl Coordinator {
         if record.dws_block_ends {
             self.last_block_ms = record.wall_ms;
         }
-        if let Some(rewrite) = record.checkpoint
-            && self.checkpoints != CheckpointRule::Never
-        {
-            self.last_checkpoint = record.epoch;
-            self.last_checkpoint_ms = record.wall_ms;
-            self.rotation = Some(Rotation::after(rewrite));
-            self.pending = Some(Pending {
-                record: record.clone(),
-                rewrite,
-                files: vec![None; self.workers.len()],
-                is_told: false,
-            });
-        }
+        self.checkpoints.follow(record, self.workers.len());
         let known = self.slots.len().min(record.positions.len());
         let appended = record.positions[known..].iter().cloned();
         self.slots.extend(appended.map(Slot::at));

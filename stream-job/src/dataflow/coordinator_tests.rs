@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::checkpoint::record::Rewrite;
+use crate::checkpoint::state::KEY_GROUPS;
 
 const SECOND_US: i64 = 1_000_000;
 const NOW: i64 = 1_700_000_000_000;

@@ -256,9 +256,6 @@ impl<'scope> FindDuplicates<'scope> for StreamVec<'scope, Epoch, Candidate> {
             move |record: &EpochRecord, candidates| {
                 let duplicates = dedup.judge(record.watermark_us, candidates);
                 keeper.save(record, &mut dedup);
-                if !keeper.takes_checkpoints() {
-                    dedup.fresh.clear();
-                }
                 on_size(dedup.len());
                 duplicates
             },

@@ -21,7 +21,6 @@ pub(super) struct Keeper {
     /// Entries taken in so far, and how long that took.
     taken_in: Rc<Cell<(u64, Duration)>>,
     fatal: Fatal,
-    takes_checkpoints: bool,
     /// What has been saved, by the epoch of the checkpoint.
     saved: Rc<RefCell<BTreeMap<Epoch, Saved>>>,
 }
@@ -49,22 +48,8 @@ impl Keeper {
             restored: Rc::new(RefCell::new(restored)),
             taken_in: Rc::default(),
             fatal,
-            takes_checkpoints: true,
             saved: Rc::default(),
         }
-    }
-
-    /// The same for a run that takes checkpoints, or none.
-    pub(super) fn taking_checkpoints(self, takes_checkpoints: bool) -> Self {
-        Self {
-            takes_checkpoints,
-            ..self
-        }
-    }
-
-    /// Whether there will be checkpoints: without them nothing needs to be noted for the next.
-    pub(super) fn takes_checkpoints(&self) -> bool {
-        self.takes_checkpoints
     }
 
     /// The epoch of the checkpoint that the run starts from.

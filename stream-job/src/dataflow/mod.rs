@@ -48,6 +48,7 @@ mod run;
 mod scan;
 pub mod session;
 mod source;
+mod spans;
 mod start;
 pub mod top_n;
 pub mod trace;

@@ -138,11 +138,8 @@ impl KeyedState for Replays {
         let Self {
             landed, changes, ..
         } = self;
-        changes.save_noted(out, group_of, |letter| landed.get(letter).copied());
-        let all = landed
-            .iter()
-            .map(|(letter, &landed_ms)| (letter, landed_ms));
-        save_rewritten(out, group_of, all);
+        changes.save_noted(out, group_of, |letter| landed.get(letter));
+        save_rewritten(out, group_of, landed.iter());
     }
 
     fn restore(&mut self, version: u16, entry: &Entry<'_>) -> Result<(), StateError> {

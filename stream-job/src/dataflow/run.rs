@@ -280,8 +280,7 @@ pub(super) fn execute(links: Links, mut input: RunInput) -> anyhow::Result<()> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        let keeper = Keeper::new(index, workers, mine, input.fatal.clone())
-            .taking_checkpoints(input.checkpoints.is_some());
+        let keeper = Keeper::new(index, workers, mine, input.fatal.clone());
         build::build(
             worker,
             source_parts(&input, index, workers),

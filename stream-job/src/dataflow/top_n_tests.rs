@@ -5,6 +5,7 @@ use crate::dataflow::fatal::Fatal;
 use crate::dataflow::fixtures::{
     MINUTE_US, SECOND_US, record, record_within_block, run_epochs, span,
 };
+use crate::span::clean::{CleanSpan, Status, StepType};
 
 const LATENESS_US: i64 = MINUTE_US;
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataflow::fixtures::span;
-use crate::span::clean::StepType;
+use crate::span::clean::{Status, StepType};
 
 #[test]
 fn spans_are_summed_per_key_and_minute_before_they_travel() {

@@ -93,25 +93,9 @@ pub struct OperatorTimes {
     pub blocked_seconds: f64,
 }
 
-/// What a process says about itself.
+/// How far one process has come, or a job with all of its processes, and what was counted since they started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// Version of the program.
-    pub version: String,
-    /// How far it has come.
-    pub state: ProcessState,
-    /// Whether spans that come in now will land.
-    pub ready: bool,
-    /// What it waits for, if it does.
-    pub waiting_for: Option<String>,
-    /// Whether every partition has its position and is being read.
-    pub source_assigned: bool,
-    /// Whether the warehouse has shown that it drops a block that comes twice.
-    pub warehouse_proven: bool,
-    /// Whether it is draining and will end.
-    pub stopping: bool,
-    /// Time since its start, ms.
-    pub uptime_ms: i64,
+pub struct Progress {
     /// Timeline that the job writes.
     pub timeline: Option<String>,
     /// Generation of the job's processes.
@@ -146,6 +130,30 @@ pub struct Status {
     pub insert: InsertStatus,
     /// Keys in state, by kind.
     pub state_keys: BTreeMap<String, i64>,
+}
+
+/// What a process says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// How far it has come.
+    pub state: ProcessState,
+    /// Whether spans that come in now will land.
+    pub ready: bool,
+    /// What it waits for, if it does.
+    pub waiting_for: Option<String>,
+    /// Whether every partition has its position and is being read.
+    pub source_assigned: bool,
+    /// Whether the warehouse has shown that it drops a block that comes twice.
+    pub warehouse_proven: bool,
+    /// Whether it is draining and will end.
+    pub stopping: bool,
+    /// Time since its start, ms.
+    pub uptime_ms: i64,
+    /// What it has done.
+    #[serde(flatten)]
+    pub progress: Progress,
     /// Its operators.
     pub operators: Vec<OperatorTimes>,
     /// Resident memory, bytes.
@@ -157,11 +165,6 @@ impl Metrics {
     #[must_use]
     pub fn status(&self) -> Status {
         let health = &self.health;
-        let watermark = self.watermark_ms.get();
-        let quantile = |q: f64| {
-            let bound = self.insert_seconds.quantile(q);
-            bound.map(|bound: Duration| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX))
-        };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.process_state(),
@@ -171,6 +174,20 @@ impl Metrics {
             warehouse_proven: health.warehouse_proven(),
             stopping: health.stopping(),
             uptime_ms: wall_ms() - health.started_ms(),
+            progress: self.progress(),
+            operators: self.operators(),
+            resident_memory_bytes: resident_bytes("self"),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        let health = &self.health;
+        let watermark = self.watermark_ms.get();
+        let quantile = |q: f64| {
+            let bound = self.insert_seconds.quantile(q);
+            bound.map(|bound: Duration| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX))
+        };
+        Progress {
             timeline: health.timeline().map(str::to_owned),
             generation: health.generation(),
             epoch: self.epoch.get(),
@@ -201,8 +218,6 @@ impl Metrics {
             state_keys: (self.state_keys.members().into_iter())
                 .map(|(labels, gauge)| (labels.join("/"), gauge.get()))
                 .collect(),
-            operators: self.operators(),
-            resident_memory_bytes: resident_bytes("self"),
         }
     }
 
@@ -293,15 +308,15 @@ mod tests {
         metrics.operator_busy.with(&["source"]).add(tenth);
         metrics.operator_blocked.with(&["source"]).add(tenth);
         let status = metrics.status();
-        assert_eq!(status.records, 43);
-        assert_eq!(status.dead_letters["zero_trace_id"], 2);
-        let partition = &status.partitions[0];
+        assert_eq!(status.progress.records, 43);
+        assert_eq!(status.progress.dead_letters["zero_trace_id"], 2);
+        let partition = &status.progress.partitions[0];
         assert_eq!((partition.next_offset, partition.lag), (42, Some(8)));
-        assert!(!partition.idle && status.watermark_ms.is_none());
-        assert_eq!(status.checkpoint, None);
+        assert!(!partition.idle && status.progress.watermark_ms.is_none());
+        assert_eq!(status.progress.checkpoint, None);
         metrics.checkpoint_epoch.set(7);
         metrics.checkpoint_ms.set(wall_ms() - 5_000);
-        let newest = metrics.status().checkpoint.unwrap_or_default();
+        let newest = metrics.status().progress.checkpoint.unwrap_or_default();
         assert!(newest.epoch == 7 && newest.age_ms >= 5_000, "{newest:?}");
         let source = &status.operators[0];
         assert_eq!((source.busy_seconds, source.blocked_seconds), (0.1, 0.1));
@@ -312,7 +327,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.partition_lag.with(&["otlp_spans", "3"]).set(8);
         metrics.partition_paused.with(&["otlp_spans", "3"]).set(1);
-        let partitions = metrics.status().partitions;
+        let partitions = metrics.status().progress.partitions;
         let expected = PartitionStatus {
             topic: "otlp_spans".to_owned(),
             partition: 3,

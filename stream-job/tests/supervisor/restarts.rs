@@ -146,7 +146,7 @@ async fn epochs_that_land_between_failures_keep_the_job_going() {
     for start in 1..=4 {
         let pid = stage.started(start).await;
         let epoch = 10 * i64::try_from(start).unwrap();
-        stage.fake.status.lock().unwrap().landed_epoch = epoch;
+        stage.fake.status.lock().unwrap().progress.landed_epoch = epoch;
         until("the epoch is seen to land", async || {
             let (_, status) = job.get("/api/v1/status").await;
             (status["landed_epoch"] == epoch).then_some(())

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use stream_job::dataflow::graph::{Channel, Graph, Operator};
 use stream_job::ops::client::Client;
 use stream_job::ops::status::{
-    CheckpointStatus, OperatorTimes, PartitionStatus, ProcessState, Status,
+    CheckpointStatus, OperatorTimes, PartitionStatus, ProcessState, Progress, Status,
 };
 use stream_job::source::recording::{RecordedTopic, RecordingWriter};
 use tempfile::TempDir;
@@ -337,36 +337,39 @@ fn full_status() -> Status {
         state: ProcessState::Running,
         ready: true,
         waiting_for: Some("Kafka".to_owned()),
-        timeline: Some("00".to_owned()),
-        generation: Some(2),
-        epoch: 7,
-        landed_epoch: 6,
-        watermark_ms: Some(5),
-        watermark_delay_ms: Some(4),
-        checkpoint: Some(CheckpointStatus {
-            epoch: 5,
-            completed_ms: 1,
-            age_ms: 2,
-            bytes: 3,
-        }),
-        partitions: vec![PartitionStatus {
-            topic: "otlp_spans".to_owned(),
-            lag: Some(1),
-            ..PartitionStatus::default()
-        }],
-        dead_letters: counts("bad_json"),
-        rows: counts("dwd_span"),
-        state_keys: std::collections::BTreeMap::from([("traces".to_owned(), 3)]),
+        progress: Progress {
+            timeline: Some("00".to_owned()),
+            generation: Some(2),
+            epoch: 7,
+            landed_epoch: 6,
+            watermark_ms: Some(5),
+            watermark_delay_ms: Some(4),
+            checkpoint: Some(CheckpointStatus {
+                epoch: 5,
+                completed_ms: 1,
+                age_ms: 2,
+                bytes: 3,
+            }),
+            partitions: vec![PartitionStatus {
+                topic: "otlp_spans".to_owned(),
+                lag: Some(1),
+                ..PartitionStatus::default()
+            }],
+            dead_letters: counts("bad_json"),
+            rows: counts("dwd_span"),
+            state_keys: std::collections::BTreeMap::from([("traces".to_owned(), 3)]),
+            insert: stream_job::ops::status::InsertStatus {
+                p50_ms: Some(1),
+                p99_ms: Some(2),
+                ..Default::default()
+            },
+            ..Progress::default()
+        },
         operators: vec![OperatorTimes {
             operator: "source".to_owned(),
             busy_seconds: 1.0,
             blocked_seconds: 1.0,
         }],
-        insert: stream_job::ops::status::InsertStatus {
-            p50_ms: Some(1),
-            p99_ms: Some(2),
-            ..Default::default()
-        },
         ..Status::default()
     }
 }

@@ -37,25 +37,21 @@ impl<K, V> Default for Grouped<K, V> {
     }
 }
 
-/// The hash within a group's table: all keys there agree in the bits that chose the group.
-fn place_hash(stable_hash: u64) -> u64 {
-    (stable_hash / u64::from(KEY_GROUPS)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+/// The index of the table that holds a key, and the key's hash there: all keys of a table agree in the bits that chose it.
+fn place_of<Q: GroupKey + ?Sized>(key: &Q) -> (usize, u64) {
+    let hash = key.stable_hash();
+    let spread = (hash / u64::from(KEY_GROUPS)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (usize::from(key_group(hash)), spread)
 }
 
 impl<K: GroupKey, V> Grouped<K, V> {
-    fn table(&self, hash: u64) -> &HashTable<(K, V)> {
-        &self.groups[usize::from(key_group(hash))]
-    }
-
     /// A key and its value.
     pub fn get<Q: GroupKey + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
-        let hash = key.stable_hash();
-        let found = self
-            .table(hash)
-            .find(place_hash(hash), |(held, _)| held.borrow() == key);
+        let (group, hash) = place_of(key);
+        let found = self.groups[group].find(hash, |(held, _)| held.borrow() == key);
         found.map(|(_, value)| value)
     }
 
@@ -64,9 +60,8 @@ impl<K: GroupKey, V> Grouped<K, V> {
     where
         K: Borrow<Q>,
     {
-        let hash = key.stable_hash();
-        let table = &mut self.groups[usize::from(key_group(hash))];
-        let found = table.find_mut(place_hash(hash), |(held, _)| held.borrow() == key);
+        let (group, hash) = place_of(key);
+        let found = self.groups[group].find_mut(hash, |(held, _)| held.borrow() == key);
         found.map(|(key, value)| (&*key, value))
     }
 
@@ -80,10 +75,9 @@ impl<K: GroupKey, V> Grouped<K, V> {
 
     /// Sets the value of a key; returns the one before.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let hash = key.stable_hash();
-        let table = &mut self.groups[usize::from(key_group(hash))];
-        let rehash = |(held, _): &(K, V)| place_hash(held.stable_hash());
-        match table.entry(place_hash(hash), |(held, _)| *held == key, rehash) {
+        let (group, hash) = place_of(&key);
+        let rehash = |(held, _): &(K, V)| place_of(held).1;
+        match self.groups[group].entry(hash, |(held, _)| *held == key, rehash) {
             hashbrown::hash_table::Entry::Occupied(mut held) => {
                 Some(std::mem::replace(&mut held.get_mut().1, value))
             }
@@ -100,9 +94,8 @@ impl<K: GroupKey, V> Grouped<K, V> {
     where
         K: Borrow<Q>,
     {
-        let hash = key.stable_hash();
-        let table = &mut self.groups[usize::from(key_group(hash))];
-        let found = table.find_entry(place_hash(hash), |(held, _)| held.borrow() == key);
+        let (group, hash) = place_of(key);
+        let found = self.groups[group].find_entry(hash, |(held, _)| held.borrow() == key);
         let ((_, value), _) = found.ok()?.remove();
         self.len -= 1;
         Some(value)

@@ -8,6 +8,7 @@ use crate::source::wall_ms;
 /// What a person wants to know first, a line each.
 pub(super) fn describe(job: &JobStatus) -> String {
     let mut text = String::new();
+    let done = &job.progress;
     let seconds = |ms: i64| format!("{:.1} s", ms as f64 / 1e3);
     let _ = write!(text, "{}: {}", job.name, job.state.word());
     if let Some(reason) = &job.reason {
@@ -20,19 +21,19 @@ pub(super) fn describe(job: &JobStatus) -> String {
     let _ = writeln!(
         text,
         "timeline       {}, generation {}",
-        job.timeline.as_deref().unwrap_or("none yet"),
-        job.generation
+        done.timeline.as_deref().unwrap_or("none yet"),
+        done.generation
             .map_or_else(|| "none yet".to_owned(), |n| n.to_string())
     );
     let _ = writeln!(
         text,
         "epoch          {}, landed {}, {} in flight",
-        job.epoch, job.landed_epoch, job.epochs_in_flight
+        done.epoch, done.landed_epoch, done.epochs_in_flight
     );
     let _ = writeln!(
         text,
         "watermark      {}",
-        job.watermark_delay_ms.map_or_else(
+        done.watermark_delay_ms.map_or_else(
             || "none yet".to_owned(),
             |delay| format!("{} behind the clock", seconds(delay))
         )
@@ -40,7 +41,7 @@ pub(super) fn describe(job: &JobStatus) -> String {
     let _ = writeln!(
         text,
         "checkpoint     {}",
-        job.checkpoint.map_or_else(
+        done.checkpoint.map_or_else(
             || "none".to_owned(),
             |c| format!(
                 "epoch {}, {} ago, {} bytes",
@@ -53,9 +54,13 @@ pub(super) fn describe(job: &JobStatus) -> String {
     let _ = writeln!(
         text,
         "spans          {} in, {} landed, {} duplicate, {} rejected, {} late",
-        job.spans.found, job.spans.landed, job.spans.duplicate, job.spans.rejected, job.spans.late
+        done.spans.found,
+        done.spans.landed,
+        done.spans.duplicate,
+        done.spans.rejected,
+        done.spans.late
     );
-    for partition in &job.partitions {
+    for partition in &done.partitions {
         let lag = partition
             .lag
             .map_or_else(|| "unknown".to_owned(), |lag| lag.to_string());
@@ -97,7 +102,7 @@ pub(super) fn describe(job: &JobStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::status::PartitionStatus;
+    use crate::ops::status::{PartitionStatus, Progress};
     use crate::ops::supervise::{JobState, OperatorLoad, Restart};
 
     #[test]
@@ -117,13 +122,16 @@ mod tests {
                 busy: 0.25,
                 backpressure: 0.5,
             }],
-            partitions: vec![PartitionStatus {
-                topic: "otlp_spans".to_owned(),
-                partition: 3,
-                next_offset: 42,
-                paused: true,
-                ..PartitionStatus::default()
-            }],
+            progress: Progress {
+                partitions: vec![PartitionStatus {
+                    topic: "otlp_spans".to_owned(),
+                    partition: 3,
+                    next_offset: 42,
+                    paused: true,
+                    ..PartitionStatus::default()
+                }],
+                ..Progress::default()
+            },
             ..JobStatus::default()
         };
         let text = describe(&job);

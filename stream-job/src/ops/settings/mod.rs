@@ -4,6 +4,7 @@
 //! value with what was expected, both with where it was written.
 
 mod declare;
+mod error;
 mod list;
 mod load;
 mod reference;
@@ -18,8 +19,9 @@ use super::control::is_name;
 use crate::source::TopicFilter;
 
 pub use declare::{Facts, Spec};
+pub use error::SettingsError;
 pub use list::{SPECS, Settings};
-pub use load::{Inputs, Loaded, SettingsError};
+pub use load::{Inputs, Loaded};
 pub use reference::{effective, example, reference};
 pub use value::{
     ByteSize, InsertCompression, Layers, OnDataLoss, Properties, SettingValue, StartOffsets,

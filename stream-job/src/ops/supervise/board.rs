@@ -207,7 +207,7 @@ impl Board {
             let is_the_same = |known: &Endpoint| known.pid == endpoint.pid;
             let place = inner.endpoints.iter().position(is_the_same);
             if let (Some(said), Some(place)) = (said, place) {
-                inner.landed = inner.landed.max(said.landed_epoch);
+                inner.landed = inner.landed.max(said.progress.landed_epoch);
                 inner.said[place] = Some(said);
             }
         }

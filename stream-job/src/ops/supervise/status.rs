@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops::status::{
-    CheckpointStatus, InsertStatus, PartitionStatus, ProcessState, SpanCounts, Status,
-};
+use crate::ops::status::{PartitionStatus, ProcessState, Progress, Status};
 
 /// How far a job has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,40 +103,9 @@ pub struct JobStatus {
     pub supervisor_pid: u32,
     /// Time since the supervisor's start, ms.
     pub uptime_ms: i64,
-    /// Timeline that it writes.
-    pub timeline: Option<String>,
-    /// Generation of its processes.
-    pub generation: Option<u64>,
-    /// Newest epoch cut.
-    pub epoch: i64,
-    /// The epoch up to which everything has landed.
-    pub landed_epoch: i64,
-    /// Epochs cut and not yet landed.
-    pub epochs_in_flight: i64,
-    /// Its watermark, ms since 1970; `None` before the first.
-    pub watermark_ms: Option<i64>,
-    /// How far that is behind the wall clock, ms.
-    pub watermark_delay_ms: Option<i64>,
-    /// The newest checkpoint; `None` before the first.
-    pub checkpoint: Option<CheckpointStatus>,
-    /// Its partitions.
-    pub partitions: Vec<PartitionStatus>,
-    /// Records read since the last start.
-    pub records: u64,
-    /// Bytes of their values.
-    pub record_bytes: u64,
-    /// Spans since the last start.
-    pub spans: SpanCounts,
-    /// Records and spans rejected since the last start, by code.
-    pub dead_letters: BTreeMap<String, u64>,
-    /// Rows acknowledged since the last start, by table.
-    pub rows: BTreeMap<String, u64>,
-    /// Blocks acknowledged since the last start.
-    pub blocks: u64,
-    /// Inserts since the last start.
-    pub insert: InsertStatus,
-    /// Keys in state, by kind.
-    pub state_keys: BTreeMap<String, i64>,
+    /// What its processes have done.
+    #[serde(flatten)]
+    pub progress: Progress,
     /// Its operators.
     pub operators: Vec<OperatorLoad>,
     /// Its processes.
@@ -150,10 +117,17 @@ pub struct JobStatus {
 }
 
 impl JobStatus {
-    /// Adds what one process says. What every process knows is taken from the one that knows most.
+    /// Adds what one process says.
     pub(super) fn add(&mut self, said: &Status) {
         self.waiting_for = self.waiting_for.take().or_else(|| said.waiting_for.clone());
         self.version = self.version.take().or_else(|| Some(said.version.clone()));
+        self.progress.add(&said.progress);
+    }
+}
+
+impl Progress {
+    /// Adds that of one process. What every process knows is taken from the one that knows most.
+    fn add(&mut self, said: &Progress) {
         self.timeline = self.timeline.take().or_else(|| said.timeline.clone());
         self.generation = self.generation.max(said.generation);
         self.epoch = self.epoch.max(said.epoch);
@@ -245,7 +219,7 @@ mod tests {
 
     #[test]
     fn counts_add_up_and_epochs_do_not() {
-        let one = Status {
+        let one = Progress {
             epoch: 7,
             landed_epoch: 6,
             watermark_ms: Some(5),
@@ -253,9 +227,9 @@ mod tests {
             records: 10,
             rows: BTreeMap::from([("dwd_span".to_owned(), 2)]),
             partitions: vec![partition(1, 40, None), partition(0, 30, Some(3))],
-            ..Status::default()
+            ..Progress::default()
         };
-        let two = Status {
+        let two = Progress {
             epoch: 7,
             landed_epoch: 5,
             watermark_ms: None,
@@ -265,9 +239,9 @@ mod tests {
                 paused: true,
                 ..partition(1, 0, Some(9))
             }],
-            ..Status::default()
+            ..Progress::default()
         };
-        let mut job = JobStatus::default();
+        let mut job = Progress::default();
         job.add(&one);
         job.add(&two);
         assert_eq!((job.epoch, job.landed_epoch, job.records), (7, 6, 11));
