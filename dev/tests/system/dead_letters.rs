@@ -39,7 +39,7 @@ fn in_table(sql: &Sql) -> BTreeMap<String, Letter> {
     let rows: Vec<Row> = sql
         .rows(
             "SELECT concat(topic, '/', toString(partition), '/', toString(offset),
-                        if(unit = 'span', concat('/', toString(index)), '')) AS id,
+                        if(unit IN ('span', 'point'), concat('/', toString(index)), '')) AS id,
                     unit, error_code, error, topic, toString(partition) AS partition, toString(offset) AS offset,
                     xxh3(payload) AS payload_hash
              FROM ods_dead_letter",

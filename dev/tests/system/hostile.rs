@@ -17,9 +17,12 @@ use crate::wire::{
 };
 
 mod cases;
+mod points;
 
 use cases::{Case, SPANS};
 
+/// What is rejected by itself.
+const UNITS: [&str; 3] = ["record", "span", "point"];
 /// Only the transactional producer sends here, so that the partition ends in a marker that no record shows.
 const TRANSACTIONS: i32 = 5;
 
@@ -30,6 +33,7 @@ fn whatever_is_sent_lands_or_is_a_dead_letter_as_documented_and_the_job_lives() 
     let bootstrap = stage.system.kafka.bootstrap();
     keep_compression_of_producers(&bootstrap);
     let mut cases = cases::all();
+    cases.extend(points::all());
     let plain = producer(&bootstrap, &[]);
     let all: Vec<Outgoing> = cases.iter().map(|case| case.outgoing.clone()).collect();
     send_all(&plain, &all);
@@ -167,7 +171,7 @@ fn outcomes(sql: &dev::sql::Sql) -> BTreeMap<String, (u64, Vec<String>)> {
     let rows: Vec<Row> = sql
         .rows(
             "WITH arrayFirst(h -> h.1 = 'case', headers).2 AS case_name
-             SELECT case_name AS case, toUInt64(spans_landed) AS landed, '' AS letter FROM ods_record
+             SELECT case_name AS case, toUInt64(spans_landed + points_landed) AS landed, '' AS letter FROM ods_record
              UNION ALL
              SELECT case_name AS case, 0 AS landed, concat(unit, ' ', error_code) AS letter FROM ods_dead_letter",
         )
@@ -236,9 +240,11 @@ fn assert_codes_are_those_documented(cases: &[Case]) {
         .lines()
         .filter_map(|line| {
             let mut cells = line.strip_prefix("| `")?.split(" | ");
-            let (code, unit) = (cells.next()?.strip_suffix('`')?, cells.next()?);
-            matches!(unit, "record" | "span").then(|| format!("{unit} {code}"))
+            let (code, units) = (cells.next()?.strip_suffix('`')?, cells.next()?);
+            let units = units.split(", ").filter(|unit| UNITS.contains(unit));
+            Some(units.map(move |unit| format!("{unit} {code}")))
         })
+        .flatten()
         .collect();
     let seen: BTreeSet<String> = cases
         .iter()

@@ -9,7 +9,7 @@ use crate::wire::{Outgoing, Span, now_ns, request};
 pub(super) const SPANS: &str = "otlp_spans";
 const DOCUMENTS: &str = "agent.conversations";
 
-/// A record, by name, and what must become of it: how many spans land, and its dead letters as `unit code`.
+/// A record, by name, and what must become of it: how many spans or points land, and its dead letters as `unit code`.
 pub(super) struct Case {
     pub name: String,
     pub outgoing: Outgoing,
