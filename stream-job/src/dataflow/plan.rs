@@ -208,20 +208,15 @@ fn topics(settings: &Settings) -> Vec<TopicSpec> {
 
 /// The topics that the job reads.
 pub(super) fn topics_read(settings: &Settings) -> TopicFilters {
-    let mut read = vec![&settings.spans_topic, &settings.documents_topic];
+    let read = [&settings.spans_topic, &settings.documents_topic];
+    let written = [&settings.alerts_topic, &settings.dead_letter_topic];
     // Nothing is made of metrics where there are only windows of steps.
-    if !settings.metrics_topic.is_empty() && settings.layers == Layers::All {
-        read.push(&settings.metrics_topic);
-    }
+    let reads_metrics = !settings.metrics_topic.is_empty() && settings.layers == Layers::All;
     TopicFilters::new(
-        read.into_iter()
-            .map(|topic| TopicFilter::of(topic))
-            .collect(),
-        vec![
-            settings.alerts_topic.clone(),
-            settings.dead_letter_topic.clone(),
-        ],
+        read.map(|topic| TopicFilter::of(topic)).into(),
+        written.map(Clone::clone).into(),
     )
+    .with_metrics(reads_metrics.then(|| TopicFilter::of(&settings.metrics_topic)))
 }
 
 /// The worker that reads a partition: that of its sink shard, so that a shard's rows are built in one place.

@@ -2,8 +2,10 @@
 
 use regex::Regex;
 
-/// The job's other topics: no pattern means them.
-const OTHERS: [&str; 2] = ["otlp_metrics", "agent.rules"];
+/// Where metrics come by default: no pattern of spans or documents means it.
+const METRICS: &str = "otlp_metrics";
+/// The job's other topic: no pattern means it.
+const RULES: &str = "agent.rules";
 
 /// One topic, or a pattern that begins with `^`, as librdkafka's subscriptions have it.
 #[derive(Clone, Debug)]
@@ -55,7 +57,10 @@ impl TopicFilter {
 /// What the job reads.
 #[derive(Clone, Debug)]
 pub struct TopicFilters {
+    /// Topics with spans and documents.
     filters: Vec<TopicFilter>,
+    /// Topics with metrics, where they are read.
+    metrics: Option<TopicFilter>,
     /// Topics that a pattern must not find: what the job writes itself.
     written: Vec<String>,
 }
@@ -64,33 +69,53 @@ impl TopicFilters {
     /// Reads what `filters` mean, but for what the job writes itself.
     #[must_use]
     pub fn new(filters: Vec<TopicFilter>, written: Vec<String>) -> Self {
-        Self { filters, written }
+        Self {
+            filters,
+            metrics: None,
+            written,
+        }
+    }
+
+    /// Reads metrics too.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Option<TopicFilter>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    fn all(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.filters.iter().chain(&self.metrics)
     }
 
     /// The topics that are meant by name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.filters.iter().filter_map(TopicFilter::name)
+        self.all().filter_map(TopicFilter::name)
     }
 
     /// Whether topics have to be looked for.
     #[must_use]
     pub fn has_patterns(&self) -> bool {
-        self.filters.iter().any(|filter| filter.name().is_none())
+        self.all().any(|filter| filter.name().is_none())
     }
 
     /// Whether a topic is read.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
-        let is_ours =
-            self.written.iter().any(|written| written == topic) || OTHERS.contains(&topic);
-        self.names().any(|name| name == topic)
-            || (!is_ours && self.filters.iter().any(|filter| filter.matches(topic)))
+        if self.names().any(|name| name == topic) {
+            return true;
+        }
+        if topic == RULES || self.written.iter().any(|written| written == topic) {
+            return false;
+        }
+        let means = |filter: &TopicFilter| filter.matches(topic);
+        self.metrics.as_ref().is_some_and(means)
+            || (topic != METRICS && self.filters.iter().any(means))
     }
 }
 
 impl std::fmt::Display for TopicFilters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, filter) in self.filters.iter().enumerate() {
+        for (at, filter) in self.all().enumerate() {
             let between = if at == 0 { "" } else { ", " };
             match filter {
                 TopicFilter::Name(name) => write!(f, "{between}{name}")?,
@@ -143,5 +168,25 @@ mod tests {
     #[test]
     fn a_broken_pattern_is_refused() {
         assert!(TopicFilter::parse("^(").is_err());
+    }
+
+    #[test]
+    fn a_pattern_of_metrics_means_the_topic_that_no_other_pattern_does() {
+        let metrics = TopicFilter::parse("^(otlp_metrics|agent).*").unwrap();
+        let read = filters(&["^otlp_.*"]).with_metrics(Some(metrics));
+        for topic in ["otlp_spans", "otlp_metrics", "otlp_metrics_eu"] {
+            assert!(read.matches(topic), "{topic}");
+        }
+        for other in ["agent.rules", "agent.deadletter"] {
+            assert!(!read.matches(other), "{other}");
+        }
+        assert_eq!(read.to_string(), "^otlp_.*, ^(otlp_metrics|agent).*");
+        let named = TopicFilter::parse("otlp_metrics").unwrap();
+        let read = filters(&["otlp_spans"]).with_metrics(Some(named));
+        assert!(read.matches("otlp_metrics") && !read.has_patterns());
+        assert_eq!(
+            read.names().collect::<Vec<_>>(),
+            ["otlp_spans", "otlp_metrics"]
+        );
     }
 }
