@@ -20,6 +20,7 @@ const SHARDS: u16 = 4;
 #[test]
 fn a_replay_that_computes_other_bytes_stops_with_an_exit_code_of_its_own() {
     let plan = Plan {
+        processes: 1,
         seed: 51,
         traces: 60,
         ..Plan::default()
@@ -55,6 +56,7 @@ fn a_replay_that_computes_other_bytes_stops_with_an_exit_code_of_its_own() {
 #[test]
 fn a_job_whose_code_computes_other_rows_stops_before_it_writes_them() {
     let plan = Plan {
+        processes: 1,
         seed: 52,
         traces: 150,
         ..Plan::default()

@@ -114,6 +114,7 @@ fn every_failpoint_kills_in_the_matrix() {
 
 fn run(chain: &Chain) {
     let plan = Plan {
+        processes: 1,
         seed: chain.seed,
         traces: 500,
         ..Plan::default()

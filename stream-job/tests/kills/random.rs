@@ -39,6 +39,7 @@ fn wait_for_log(job: &mut Child, log: &Path, bytes: u64) -> bool {
 #[test]
 fn a_job_killed_again_and_again_leaves_the_tables_of_an_undisturbed_one() {
     let plan = Plan {
+        processes: 1,
         seed: 41,
         traces: 500,
         ..Plan::default()
