@@ -18,7 +18,7 @@ from agent_probe.simulator.cli import main
 
 BROKER = os.environ.get("SPANFLOW_TEST_KAFKA", "")
 needs_kafka = pytest.mark.skipif(not BROKER, reason="SPANFLOW_TEST_KAFKA names no broker")
-TOPICS = ("otlp_spans", "agent.conversations")
+TOPICS = ("otlp_spans", "agent.conversations", "otlp_metrics")
 
 
 def test_a_broker_that_is_not_there_is_an_error_after_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
