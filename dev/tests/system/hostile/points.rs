@@ -20,7 +20,12 @@ pub(super) fn all() -> Vec<Case> {
     let gauge = |name: &str, points: &[Vec<u8>]| request(&metric(name, 5, points));
     let buckets = [fixed(3, now), bytes(7, &number), bytes(6, &[0; 8])].concat();
     vec![
-        case("good metric", gauge("m", &[good.clone()]), 1, &[]),
+        case(
+            "good metric",
+            gauge("m", std::slice::from_ref(&good)),
+            1,
+            &[],
+        ),
         case(
             "metrics as JSON",
             br#"{"resourceMetrics":[]}"#.to_vec(),
@@ -29,7 +34,7 @@ pub(super) fn all() -> Vec<Case> {
         ),
         case(
             "metric without a name",
-            gauge("", &[good.clone()]),
+            gauge("", std::slice::from_ref(&good)),
             0,
             &["point bad_metric_name"],
         ),
