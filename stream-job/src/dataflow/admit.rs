@@ -8,12 +8,12 @@ use std::rc::Rc;
 use super::dedup::Duplicate;
 use super::epochs::Epoch;
 use super::freshness::EpochCounts;
+use super::pass::RecordPass;
 use super::plan::owner_of;
-use super::points::{PointCounts, PointPass};
+use super::points::PointCounts;
 use super::replays::WHOLE_RECORD;
 use super::resource::PreResource;
 use super::scan::{ScanRules, ScannedBatch, ScannedRecord};
-use super::spans::SpanPass;
 use super::top_n::PreTop;
 use super::trace::PreTrace;
 use super::window::PreAggregate;
@@ -24,8 +24,8 @@ use crate::decode::{Encoding, metrics};
 use crate::sink::block::{Block, cut};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::{
-    DwdContent, DwdEvent, DwdMetricPoint, DwdSpan, OdsDeadLetter, OdsRecord, Origin, RecordOutcome,
-    Stamp, Table,
+    DwdContent, DwdEvent, DwdMetricPoint, DwdSpan, OdsDeadLetter, OdsRecord, Origin, Outcome,
+    RecordOutcome, Stamp, Table,
 };
 use crate::source::buffer::RecordRef;
 use crate::span::CleanSettings;
@@ -249,30 +249,13 @@ impl Admission {
             let letter =
                 DeadLetter::of_record(&here.record, &here.origin, scanned.encoding.as_str(), error);
             bury(tables, &here.stamp, &*self.sink, letter);
-        } else if scanned.encoding == Encoding::OtlpMetrics {
-            let mut points = PointPass {
-                here,
-                duplicates,
-                next_fingerprint: scanned.first_fingerprint,
-                outcome: &mut outcome.points,
-                tables,
-                partials: &mut self.partials,
-                rules: &self.rules,
-                sink: &*self.sink,
-            };
-            let bytes = here.record.payload().unwrap_or_default();
-            let options = &self.rules.scan.decode.walk;
-            let walked = metrics::walk(bytes, options, |resource, _, metric, point| {
-                points.see(resource, metric, point);
-            });
-            debug_assert!(walked.is_ok(), "what pass 1 could walk can be walked again");
         } else {
-            let mut spans = SpanPass {
+            let mut pass = RecordPass {
                 here,
-                scanned,
+                encoding: scanned.encoding.as_str(),
                 duplicates,
                 next_fingerprint: scanned.first_fingerprint,
-                outcome: &mut outcome.spans,
+                outcome: Outcome::default(),
                 tables,
                 partials: &mut self.partials,
                 rules: &self.rules,
@@ -282,13 +265,24 @@ impl Admission {
                 Some(bytes) => (bytes.as_slice(), true),
                 None => (here.record.payload().unwrap_or_default(), false),
             };
-            let walked = self
-                .walker
-                .walk(bytes, is_transcoded, |resource, scope, span| {
-                    spans.see(resource, scope, span)
+            let walked = if scanned.encoding == Encoding::OtlpMetrics {
+                let options = &self.rules.scan.decode.walk;
+                let walked = metrics::walk(bytes, options, |resource, _, metric, point| {
+                    pass.see_point(resource, metric, point);
                 });
+                outcome.points = pass.outcome;
+                walked
+            } else {
+                let walker = &mut self.walker;
+                let walked = walker.walk(bytes, is_transcoded, |resource, scope, span| {
+                    pass.see_span(resource, scope, span);
+                });
+                outcome.spans = pass.outcome;
+                walked
+            };
             debug_assert!(walked.is_ok(), "what pass 1 could walk can be walked again");
         }
+        self.partials.points.add(outcome.points);
         let counts = &mut self.partials.counts;
         counts.records += 1;
         counts.duplicate += u64::from(outcome.spans.duplicate);

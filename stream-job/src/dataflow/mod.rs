@@ -35,6 +35,7 @@ pub mod output;
 mod own_log;
 pub mod owners;
 mod packing;
+mod pass;
 mod plan;
 mod points;
 mod prepare;

@@ -1,9 +1,6 @@
 //! Pass 2 over the metric points of a record: rows of `dwd_metric_point`, and sums by process.
 
-use super::admit::{AdmitRules, InRecord, Partials, RawSink, ShardTables, bury, is_copy};
-use super::dedup::Duplicate;
-use super::windowing::Lifecycle;
-use crate::decode::Encoding;
+use super::pass::RecordPass;
 use crate::metric::{CleanPoint, MetricView, PointView, validate};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::Outcome;
@@ -22,59 +19,41 @@ pub(super) struct PointCounts {
     pub late: u64,
 }
 
-/// The points of one record in pass 2.
-pub(super) struct PointPass<'r> {
-    pub here: &'r InRecord<'r>,
-    pub duplicates: &'r [Duplicate],
-    pub next_fingerprint: usize,
-    pub outcome: &'r mut Outcome,
-    pub tables: &'r mut ShardTables,
-    pub partials: &'r mut Partials,
-    pub rules: &'r AdmitRules,
-    pub sink: &'r dyn RawSink,
+impl PointCounts {
+    /// Adds what became of a record's points.
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        self.landed += u64::from(outcome.landed);
+        self.duplicate += u64::from(outcome.duplicate);
+        self.rejected += u64::from(outcome.rejected);
+    }
 }
 
-impl PointPass<'_> {
-    pub(super) fn see(
+impl RecordPass<'_> {
+    pub(super) fn see_point(
         &mut self,
         resource: &ResourceView<'_>,
         metric: &MetricView<'_>,
         point: &PointView<'_>,
     ) {
-        let (limits, wall_ms) = (&self.rules.scan.limits, self.here.epoch.wall_ms);
-        let counts = &mut self.partials.points;
-        if let Err(reject) = validate(metric, point, limits, wall_ms) {
-            self.outcome.rejected += 1;
-            counts.rejected += 1;
-            let letter = DeadLetter::of_point(
-                &self.here.record,
-                &self.here.origin,
-                Encoding::OtlpMetrics.as_str(),
-                point,
-                &reject,
-            );
-            bury(self.tables, &self.here.stamp, self.sink, letter);
+        let here = self.here;
+        let limits = &self.rules.scan.limits;
+        if let Err(reject) = validate(metric, point, limits, here.epoch.wall_ms) {
+            let (record, origin) = (&here.record, &here.origin);
+            let letter = DeadLetter::of_point(record, origin, self.encoding, point, &reject);
+            self.reject(letter);
             return;
         }
-        let fingerprint = self.here.batch.fingerprints[self.next_fingerprint];
-        self.next_fingerprint += 1;
-        if is_copy(self.duplicates, point.index) {
-            self.outcome.duplicate += 1;
-            counts.duplicate += 1;
+        let Some(fingerprint) = self.admit(point.index) else {
             return;
-        }
-        self.outcome.landed += 1;
-        counts.landed += 1;
+        };
         let clean = CleanPoint::of(resource, metric, point);
-        let lifecycle =
-            Lifecycle::new(self.rules.allowed_lateness_us, self.here.epoch.watermark_us);
-        let is_late = lifecycle.is_late(clean.time_us);
+        let is_late = self.is_late(clean.time_us);
         if is_late {
-            counts.late += 1;
+            self.partials.points.late += 1;
         } else {
             self.partials.resources.add(&clean);
         }
-        let (origin, stamp) = (&self.here.origin, &self.here.stamp);
+        let (origin, stamp) = (&here.origin, &here.stamp);
         self.tables
             .points
             .push(&clean, origin, fingerprint, is_late, stamp);
