@@ -1,6 +1,5 @@
 //! The graph of operators on one worker.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use super::epochs::{Epoch, EpochTable, PerEpoch};
 use super::fatal::Fatal;
 use super::freshness::{EpochCounts, Freshness};
 use super::keeper::Keeper;
+use super::keyed::{Operators, state_gauge};
 use super::output::Output;
 use super::points::PointCounts;
 use super::replays;
@@ -34,7 +34,6 @@ use super::user_day::{UserChange, UserDays, group_of_user};
 use super::window::{MINUTE_S, StepPartial, Windows, group_of_agent};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::service::CheckpointService;
-use crate::checkpoint::state::owner;
 use crate::cluster::Shape;
 use crate::ops::metrics::Metrics;
 use crate::ops::settings::Layers;
@@ -129,13 +128,18 @@ pub(super) fn build(
             sink,
         );
 
-        let freshness = freshness(admitted.counts, &epochs, shared, keeper);
-        let (steps, mut rows) = windows(admitted.windows, &epochs, shared, keeper);
+        let operators = Operators {
+            epochs: &epochs,
+            shared,
+            keeper,
+        };
+        let freshness = freshness(admitted.counts, operators);
+        let (steps, mut rows) = windows(admitted.windows, operators);
         rows.push(freshness);
         rows.push(steps);
         if rules.layers == Layers::All {
-            rows.extend(traces(admitted.traces, &epochs, shared, keeper));
-            rows.push(resources(admitted.resources, &epochs, shared, keeper));
+            rows.extend(traces(admitted.traces, operators));
+            rows.push(resources(admitted.resources, operators));
             let ranks =
                 (admitted.top).top_n(&epochs, keeper, rules.top_n, rules.allowed_lateness_us);
             rows.push(ranks.per_epoch(
@@ -150,29 +154,21 @@ pub(super) fn build(
                 },
             ));
         }
-        collect_rows(scope.concatenate(rows), &epochs, shared, keeper);
+        collect_rows(scope.concatenate(rows), operators);
     });
-}
-
-/// Tells how many keys of a kind this worker holds; the gauge shows the sum over workers.
-fn state_gauge(shared: &Shared, state: &'static str) -> impl Fn(usize) + 'static {
-    let metrics = shared.metrics.clone();
-    let told = RefCell::new(0i64);
-    move |size| {
-        let size = i64::try_from(size).unwrap_or(i64::MAX);
-        let before = told.replace(size);
-        metrics.state_keys.with(&[state]).add(size - before);
-    }
 }
 
 /// The pipeline's own delay; on worker 0, as it is about all of them. Each process learns here that its raw blocks of an
 /// epoch are complete.
 fn freshness<'scope>(
     counts: StreamVec<'scope, Epoch, EpochCounts>,
-    epochs: &EpochTable,
-    shared: &Shared,
-    keeper: &Keeper,
+    operators: Operators<'_>,
 ) -> StreamVec<'scope, Epoch, Row> {
+    let Operators {
+        epochs,
+        shared,
+        keeper,
+    } = operators;
     let mut freshness = Freshness::default();
     keeper.restore(&mut freshness);
     let keeper = keeper.clone();
@@ -218,28 +214,25 @@ fn freshness<'scope>(
 /// Windows, and the flags on them. Keys go by agent: one owner sees all keys of an agent, and can cap them.
 fn windows<'scope>(
     partials: StreamVec<'scope, Epoch, StepPartial>,
-    epochs: &EpochTable,
-    shared: &Shared,
-    keeper: &Keeper,
+    operators: Operators<'_>,
 ) -> (
     StreamVec<'scope, Epoch, Row>,
     Vec<StreamVec<'scope, Epoch, Row>>,
 ) {
+    let Operators {
+        epochs,
+        shared,
+        keeper,
+    } = operators;
     let rules = &shared.rules;
-    let mut windows = Windows::new(rules.allowed_lateness_us, rules.max_keys_per_agent);
-    keeper.restore(&mut windows);
-    let tell = state_gauge(shared, "windows");
-    let workers = partials.scope().peers();
-    let by_agent = Exchange::new(move |partial: &StepPartial| {
-        owner(group_of_agent(&partial.key.agent), workers) as u64
-    });
-    let saves = keeper.clone();
-    let fired = partials.per_epoch(by_agent, "windows", epochs, move |record, partials| {
-        let fired = windows.apply(record, partials);
-        saves.save(record, &mut windows);
-        tell(windows.len());
-        fired
-    });
+    let fired = operators.keyed(
+        partials,
+        "windows",
+        Windows::new(rules.allowed_lateness_us, rules.max_keys_per_agent),
+        |partial: &StepPartial| group_of_agent(&partial.key.agent),
+        Windows::len,
+        Windows::apply,
+    );
     let mut anomalies = Anomalies::new(rules.anomalies);
     keeper.restore(&mut anomalies);
     let saves = keeper.clone();
@@ -296,39 +289,33 @@ enum OfSums {
 /// Traces, the sessions that they make up and the flags on these, the transitions within traces, and the days of users.
 fn traces<'scope>(
     partials: StreamVec<'scope, Epoch, TracePartial>,
-    epochs: &EpochTable,
-    shared: &Shared,
-    keeper: &Keeper,
+    operators: Operators<'_>,
 ) -> [StreamVec<'scope, Epoch, Row>; 4] {
-    let rules = &shared.rules;
+    let rules = &operators.shared.rules;
     let zone = rules.users.zone;
-    let mut traces = Traces::new(rules.traces);
-    keeper.restore(&mut traces);
-    let saves = keeper.clone();
-    let tell = state_gauge(shared, "traces");
-    let workers = partials.scope().peers();
-    let by_trace = Exchange::new(move |partial: &TracePartial| {
-        owner(group_of_trace(partial.trace_id), workers) as u64
-    });
-    let of_traces = partials.per_epoch(by_trace, "traces", epochs, move |record, partials| {
-        let updates = traces.apply(record, partials);
-        let mut sums: Vec<_> = (updates.iter())
-            .flat_map(|update| UserChange::of(update, zone))
-            .map(OfSums::User)
-            .collect();
-        if record.dws_block_ends {
-            sums.extend(traces.take_edges().map(OfSums::Edge));
-            let forgotten = traces.take_forgotten();
-            sums.extend(forgotten.map(|trace| OfSums::User(UserChange::settled(trace, zone))));
-        }
-        let updates = updates.into_iter().map(OfTraces::Update);
-        let out = updates
-            .chain(sums.into_iter().map(OfTraces::Sums))
-            .collect();
-        saves.save(record, &mut traces);
-        tell(traces.len());
-        out
-    });
+    let of_traces = operators.keyed(
+        partials,
+        "traces",
+        Traces::new(rules.traces),
+        |partial: &TracePartial| group_of_trace(partial.trace_id),
+        Traces::len,
+        move |traces, record, partials| {
+            let updates = traces.apply(record, partials);
+            let mut sums: Vec<_> = (updates.iter())
+                .flat_map(|update| UserChange::of(update, zone))
+                .map(OfSums::User)
+                .collect();
+            if record.dws_block_ends {
+                sums.extend(traces.take_edges().map(OfSums::Edge));
+                let forgotten = traces.take_forgotten();
+                sums.extend(forgotten.map(|trace| OfSums::User(UserChange::settled(trace, zone))));
+            }
+            let updates = updates.into_iter().map(OfTraces::Update);
+            updates
+                .chain(sums.into_iter().map(OfTraces::Sums))
+                .collect()
+        },
+    );
     #[expect(
         clippy::result_large_err,
         reason = "two streams, not an outcome and its error"
@@ -346,13 +333,13 @@ fn traces<'scope>(
         OfSums::Edge(changed) => Ok(changed),
         OfSums::User(changed) => Err(changed),
     });
-    let edge_rows = edges(of_edges, epochs, shared, keeper);
-    let user_rows = users(of_users, epochs, shared, keeper);
+    let edge_rows = edges(of_edges, operators);
+    let user_rows = users(of_users, operators);
     let loop_min_repeats = rules.sessions.loop_min_repeats;
     let trace_rows = updates.clone().per_epoch(
         Pipeline,
         "trace_rows",
-        epochs,
+        operators.epochs,
         move |record: &EpochRecord, updates| {
             updates
                 .into_iter()
@@ -360,100 +347,81 @@ fn traces<'scope>(
                 .collect()
         },
     );
-    let mut sessions = Sessions::new(rules.sessions);
-    keeper.restore(&mut sessions);
-    let saves = keeper.clone();
-    let tell = state_gauge(shared, "sessions");
-    let changes = updates.flat_map(|update| SessionChange::of(&update).collect::<Vec<_>>());
-    let by_session = Exchange::new(move |change: &SessionChange| {
-        owner(group_of_session(&change.session), workers) as u64
-    });
-    let session_rows = changes.per_epoch(by_session, "sessions", epochs, move |record, changes| {
-        let out = sessions.apply(record, changes);
-        saves.save(record, &mut sessions);
-        tell(sessions.len());
-        out.into_iter()
-            .filter_map(|out| session_out(out, loop_min_repeats, record.epoch))
-            .collect()
-    });
+    let session_rows = operators.keyed(
+        updates.flat_map(|update| SessionChange::of(&update).collect::<Vec<_>>()),
+        "sessions",
+        Sessions::new(rules.sessions),
+        |change: &SessionChange| group_of_session(&change.session),
+        Sessions::len,
+        move |sessions, record, changes| {
+            let out = sessions.apply(record, changes).into_iter();
+            out.filter_map(|out| session_out(out, loop_min_repeats, record.epoch))
+                .collect()
+        },
+    );
     [trace_rows, session_rows, edge_rows, user_rows]
 }
 
 /// The transitions between steps, by agent and minute.
 fn edges<'scope>(
     changed: StreamVec<'scope, Epoch, EdgePartial>,
-    epochs: &EpochTable,
-    shared: &Shared,
-    keeper: &Keeper,
+    operators: Operators<'_>,
 ) -> StreamVec<'scope, Epoch, Row> {
-    let rules = &shared.rules;
-    let mut edges = Edges::new(rules.allowed_lateness_us, rules.max_keys_per_agent);
-    keeper.restore(&mut edges);
-    let keeper = keeper.clone();
-    let tell = state_gauge(shared, "edges");
-    let workers = changed.scope().peers();
-    let by_window =
-        Exchange::new(move |partial: &EdgePartial| owner(partial.group(), workers) as u64);
-    changed.per_epoch(by_window, "edges", epochs, move |record, changed| {
-        let updates = edges.apply(record, changed);
-        keeper.save(record, &mut edges);
-        tell(edges.len());
-        updates
-            .into_iter()
-            .map(|update| collect::edge_row(update, record.epoch))
-            .collect()
-    })
+    let rules = &operators.shared.rules;
+    operators.keyed(
+        changed,
+        "edges",
+        Edges::new(rules.allowed_lateness_us, rules.max_keys_per_agent),
+        EdgePartial::group,
+        Edges::len,
+        |edges, record, changed| {
+            let updates = edges.apply(record, changed).into_iter();
+            updates
+                .map(|update| collect::edge_row(update, record.epoch))
+                .collect()
+        },
+    )
 }
 
 /// What the processes of agents take, by minute.
 fn resources<'scope>(
     partials: StreamVec<'scope, Epoch, ResourcePartial>,
-    epochs: &EpochTable,
-    shared: &Shared,
-    keeper: &Keeper,
+    operators: Operators<'_>,
 ) -> StreamVec<'scope, Epoch, Row> {
-    let rules = &shared.rules;
-    let mut resources = Resources::new(rules.allowed_lateness_us, rules.sessions.ttl_us);
-    keeper.restore(&mut resources);
-    let keeper = keeper.clone();
-    let tell = state_gauge(shared, "processes");
-    let workers = partials.scope().peers();
-    let by_process =
-        Exchange::new(move |partial: &ResourcePartial| owner(partial.group(), workers) as u64);
-    partials.per_epoch(by_process, "resources", epochs, move |record, partials| {
-        let updates = resources.apply(record, partials);
-        keeper.save(record, &mut resources);
-        tell(resources.len());
-        updates
-            .into_iter()
-            .map(|update| collect::resource_row(update, record.epoch))
-            .collect()
-    })
+    let rules = &operators.shared.rules;
+    operators.keyed(
+        partials,
+        "processes",
+        Resources::new(rules.allowed_lateness_us, rules.sessions.ttl_us),
+        ResourcePartial::group,
+        Resources::len,
+        |resources, record, partials| {
+            let updates = resources.apply(record, partials).into_iter();
+            updates
+                .map(|update| collect::resource_row(update, record.epoch))
+                .collect()
+        },
+    )
 }
 
 /// The days of users.
 fn users<'scope>(
     changes: StreamVec<'scope, Epoch, UserChange>,
-    epochs: &EpochTable,
-    shared: &Shared,
-    keeper: &Keeper,
+    operators: Operators<'_>,
 ) -> StreamVec<'scope, Epoch, Row> {
-    let mut users = UserDays::new(shared.rules.users);
-    keeper.restore(&mut users);
-    let keeper = keeper.clone();
-    let tell = state_gauge(shared, "users");
-    let workers = changes.scope().peers();
-    let by_user =
-        Exchange::new(move |change: &UserChange| owner(group_of_user(&change.key), workers) as u64);
-    changes.per_epoch(by_user, "users", epochs, move |record, changes| {
-        let updates = users.apply(record, changes);
-        keeper.save(record, &mut users);
-        tell(users.len());
-        updates
-            .into_iter()
-            .map(|update| collect::user_row(update, record.epoch))
-            .collect()
-    })
+    operators.keyed(
+        changes,
+        "users",
+        UserDays::new(operators.shared.rules.users),
+        |change: &UserChange| group_of_user(&change.key),
+        UserDays::len,
+        |users, record, changes| {
+            let updates = users.apply(record, changes).into_iter();
+            updates
+                .map(|update| collect::user_row(update, record.epoch))
+                .collect()
+        },
+    )
 }
 
 fn session_out(out: SessionOut, loop_min_repeats: u32, rev: Epoch) -> Option<Row> {
@@ -483,12 +451,12 @@ fn session_out(out: SessionOut, loop_min_repeats: u32, rev: Epoch) -> Option<Row
 }
 
 /// Sends each row to the owner of its table, which gives the flags for their topic and closes the blocks.
-fn collect_rows(
-    rows: StreamVec<'_, Epoch, Row>,
-    epochs: &EpochTable,
-    shared: &Shared,
-    keeper: &Keeper,
-) {
+fn collect_rows(rows: StreamVec<'_, Epoch, Row>, operators: Operators<'_>) {
+    let Operators {
+        epochs,
+        shared,
+        keeper,
+    } = operators;
     let index = rows.scope().index();
     let mut collected = Collected::default();
     let output = shared.output.clone();

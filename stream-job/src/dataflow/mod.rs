@@ -26,6 +26,7 @@ pub mod graph;
 #[doc(hidden)]
 pub mod harness;
 mod keeper;
+mod keyed;
 pub mod landing;
 mod launch;
 mod membership;
