@@ -1,10 +1,10 @@
 //! Where things are: the folder of a running system, the cache of downloads, the checkout and its binaries.
 
 use std::env;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use ::warehouse::{FileLock, LockError};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// The folder that holds all data of one local system; see contracts.md, "What a running local system tells".
 #[derive(Clone, Debug)]
@@ -63,26 +63,19 @@ impl Home {
     ///
     /// # Errors
     /// When the folder can't be made, or another process runs a system in it.
-    pub fn lock(&self) -> Result<HomeLock> {
+    pub fn lock(&self) -> Result<FileLock> {
         std::fs::create_dir_all(&self.0)
             .with_context(|| format!("make the folder {}", self.0.display()))?;
         let path = self.0.join("lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(HomeLock { _file: file }),
-            Err(std::fs::TryLockError::WouldBlock) => bail!(
-                "a system is running in {} already: stop it first, or set SPANFLOW_HOME to another folder",
+        FileLock::take(&path).map_err(|error| match error {
+            LockError::Held(holder) => anyhow!(
+                "a system is running in {} already ({holder}): stop it first, or set SPANFLOW_HOME to another folder",
                 self.0.display()
             ),
-            Err(std::fs::TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("lock {}", path.display()))
+            LockError::Io(error) => {
+                anyhow::Error::new(error).context(format!("lock {}", path.display()))
             }
-        }
+        })
     }
 
     /// Removes what a system keeps in the folder, and the folder where nothing else is in it.
@@ -112,12 +105,6 @@ impl Home {
         let _ = std::fs::remove_dir(&self.0);
         Ok(())
     }
-}
-
-/// Held while a system runs in a folder.
-#[derive(Debug)]
-pub struct HomeLock {
-    _file: File,
 }
 
 /// `$SPANFLOW_CACHE`, else `~/.cache/spanflow`: what is downloaded once.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use ::warehouse::FileLock;
 use anyhow::{Result, bail};
 
 use crate::job::{Job, JobOptions};
 use crate::kafka::{self, Broker, BrokerOptions};
-use crate::paths::{Home, HomeLock};
+use crate::paths::Home;
 use crate::sql::Sql;
 use crate::warehouse::{Warehouse, WarehouseOptions};
 use crate::{drain, paths};
@@ -63,7 +64,7 @@ pub struct System {
     /// The broker.
     pub kafka: Broker,
     home: Home,
-    _lock: HomeLock,
+    _lock: FileLock,
 }
 
 impl System {

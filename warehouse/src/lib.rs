@@ -4,6 +4,7 @@
 pub mod client;
 pub mod embedded;
 pub mod fetch;
+pub mod file_lock;
 pub mod gateway;
 pub mod migrate;
 pub mod reconcile;
@@ -11,5 +12,6 @@ pub mod schema;
 pub mod trace;
 
 pub use client::{Client, ClientOptions};
+pub use file_lock::{FileLock, LockError};
 pub use migrate::{MigrateError, MigrateOptions, Report, migrate};
 pub use reconcile::{ReconcileOptions, Reconciliation, reconcile};

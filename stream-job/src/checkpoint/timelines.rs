@@ -11,8 +11,9 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use warehouse::FileLock;
 
-use super::epoch_log::{self, DirLock, EpochLog, EpochLogError, NewLog, Replay};
+use super::epoch_log::{self, EpochLog, EpochLogError, NewLog, Replay};
 use super::record::ForkPoint;
 use super::store::{Store, StoreError};
 
@@ -94,7 +95,7 @@ pub enum TimelineError {
 #[derive(Debug)]
 pub struct Timelines {
     store: Store,
-    lock: Option<DirLock>,
+    lock: Option<FileLock>,
     newest: Option<Timeline>,
 }
 
@@ -108,7 +109,7 @@ impl Timelines {
         let lock = match store.local_dir() {
             Some(dir) => {
                 refuse_old_layout(dir)?;
-                let lock = DirLock::take(dir)?;
+                let lock = epoch_log::lock_dir(dir)?;
                 store.sweep()?;
                 Some(lock)
             }

@@ -11,9 +11,10 @@ use super::connection::Connection;
 use super::error::{EngineError, Exception};
 use super::ffi::Api;
 use super::library;
-use super::lock::FolderLock;
+use super::lock::lock_folder;
 use super::pool::{Admission, Lease, Pool};
 use super::stderr;
+use crate::file_lock::FileLock;
 
 /// How an engine is opened.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ pub struct Engine {
     version: String,
     time_zone: String,
     // The last field: the folder is free only when all connections are closed.
-    _lock: FolderLock,
+    _lock: FileLock,
 }
 
 impl Engine {
@@ -82,7 +83,7 @@ impl Engine {
                 path: options.library.clone(),
             });
         }
-        let lock = FolderLock::take(&options.data)?;
+        let lock = lock_folder(&options.data)?;
         let api = Arc::new(Api::load(&options.library)?);
         // SAFETY: takes an integer; must come before the first connection, or the engine's handlers replace ours.
         unsafe { (api.set_signal_handlers)(0) };

@@ -81,7 +81,7 @@ pub enum EngineError {
     InUse {
         /// The data folder.
         path: PathBuf,
-        /// `process 1234`, or `another process` where the lock file names none.
+        /// `process 1234 (program), since ...`, or `another process` where the lock file names none.
         holder: String,
     },
     /// The data folder can't be created or locked.

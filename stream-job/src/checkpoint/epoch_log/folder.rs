@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use warehouse::FileLock;
+
 use crate::checkpoint::record::Entry;
 use crate::checkpoint::store::local::sync_folder;
 use crate::ops::failpoint;
 
-use super::lock::DirLock;
 use super::pins::Pins;
 use super::reader::Reader;
 use super::segment::{self, Segment};
@@ -85,7 +86,7 @@ pub(super) fn read_segment(path: &Path) -> Result<Option<Replay>, EpochLogError>
 pub(super) struct Folder {
     dir: PathBuf,
     /// Held until the log is dropped.
-    _lock: DirLock,
+    _lock: FileLock,
     segment: Segment,
     pins: Pins,
     /// Segments before that one, oldest first.
@@ -99,7 +100,7 @@ impl Folder {
     /// Goes on where what was found ends.
     pub(super) fn open(
         dir: &Path,
-        lock: DirLock,
+        lock: FileLock,
         found: Found,
         segment_bytes: u64,
         start: Vec<Entry>,

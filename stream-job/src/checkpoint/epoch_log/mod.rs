@@ -39,11 +39,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use warehouse::FileLock;
+
 use super::record::{Entry, ForkPoint, Position};
 use super::store::Store;
 use super::store::local::make_folders;
 use folder::Folder;
-pub(in crate::checkpoint) use lock::DirLock;
+pub(in crate::checkpoint) use lock::lock_dir;
 use objects::Objects;
 
 /// Version of the format. Version 1, which had no checkpoints, is read too.
@@ -134,7 +136,7 @@ impl EpochLog {
         segment_bytes: u64,
     ) -> Result<(EpochLog, Replay), EpochLogError> {
         make_folders(dir)?;
-        let lock = DirLock::take(dir)?;
+        let lock = lock_dir(dir)?;
         Self::open_folder(dir, lock, new, segment_bytes)
     }
 
@@ -146,7 +148,7 @@ impl EpochLog {
     pub(in crate::checkpoint) fn open_in(
         store: &Store,
         folder: &str,
-        lock: Option<DirLock>,
+        lock: Option<FileLock>,
         new: impl FnOnce() -> std::io::Result<NewLog>,
     ) -> Result<(EpochLog, Replay), EpochLogError> {
         match (store.local_dir(), lock) {
@@ -164,7 +166,7 @@ impl EpochLog {
 
     fn open_folder(
         dir: &Path,
-        lock: DirLock,
+        lock: FileLock,
         new: impl FnOnce() -> std::io::Result<NewLog>,
         segment_bytes: u64,
     ) -> Result<(EpochLog, Replay), EpochLogError> {

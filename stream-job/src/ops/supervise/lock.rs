@@ -1,10 +1,11 @@
 //! One supervisor a job, and what it leaves for `list` to read.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use warehouse::{FileLock, LockError};
 
 use super::status::JobState;
 use crate::ops::job::JobError;
@@ -29,7 +30,7 @@ pub struct Note {
 /// A lock that the system releases when this process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct SupervisorLock {
-    _file: File,
+    _lock: FileLock,
     note: PathBuf,
 }
 
@@ -37,37 +38,17 @@ impl SupervisorLock {
     /// Takes the job for this supervisor.
     pub(super) fn take(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("supervisor.lock");
-        let open = || {
-            fs::create_dir_all(folder)?;
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            options.open(&path)
-        };
         let at = |error: io::Error| JobError::Refused(format!("{}: {error}", path.display()));
-        let mut file = open().map_err(at)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // What can't be read is only missing from the message.
-                let _ = file.read_to_string(&mut holder);
-                return Err(JobError::Refused(format!(
-                    "process {} supervises this job already: stop it first, hand over to it with --to, or give this \
-                     job a `state_dir` of its own",
-                    holder.trim()
-                ))
-                .into());
-            }
-            Err(TryLockError::Error(error)) => return Err(at(error).into()),
-        }
-        let say_who = |file: &mut File| {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())
-        };
-        say_who(&mut file).map_err(at)?;
+        fs::create_dir_all(folder).map_err(at)?;
+        let lock = FileLock::take(&path).map_err(|error| match error {
+            LockError::Held(holder) => JobError::Refused(format!(
+                "{holder} supervises this job already: stop it first, hand over to it with --to, or give this job a \
+                 `state_dir` of its own"
+            )),
+            LockError::Io(error) => at(error),
+        })?;
         Ok(Self {
-            _file: file,
+            _lock: lock,
             note: folder.join(FILE),
         })
     }
