@@ -91,7 +91,7 @@ impl SourcePlan {
             .with_context(|| format!("recording {}", folder.display()))?;
         let mut found = Vec::new();
         let metrics = TopicFilter::of(&settings.metrics_topic);
-        let is_read = |topic: &str| settings.layers == Layers::All || !metrics.matches(topic);
+        let is_read = |topic: &str| reads_metrics(settings) || !metrics.matches(topic);
         let partitions = recording.partitions().iter();
         for partition in partitions.filter(|of| is_read(&of.topic)) {
             found.push(Found {
@@ -210,13 +210,16 @@ fn topics(settings: &Settings) -> Vec<TopicSpec> {
 pub(super) fn topics_read(settings: &Settings) -> TopicFilters {
     let read = [&settings.spans_topic, &settings.documents_topic];
     let written = [&settings.alerts_topic, &settings.dead_letter_topic];
-    // Nothing is made of metrics where there are only windows of steps.
-    let reads_metrics = !settings.metrics_topic.is_empty() && settings.layers == Layers::All;
     TopicFilters::new(
         read.map(|topic| TopicFilter::of(topic)).into(),
         written.map(Clone::clone).into(),
     )
-    .with_metrics(reads_metrics.then(|| TopicFilter::of(&settings.metrics_topic)))
+    .with_metrics(reads_metrics(settings).then(|| TopicFilter::of(&settings.metrics_topic)))
+}
+
+/// Nothing is made of metrics where there are only windows of steps.
+fn reads_metrics(settings: &Settings) -> bool {
+    !settings.metrics_topic.is_empty() && settings.layers == Layers::All
 }
 
 /// The worker that reads a partition: that of its sink shard, so that a shard's rows are built in one place.

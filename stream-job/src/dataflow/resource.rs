@@ -268,6 +268,8 @@ pub struct Resources {
     newest: BTreeSet<(i64, Process)>,
     /// Minutes that have changed since the last block.
     changed: BTreeSet<(i64, Process)>,
+    /// The minute before which counters have been forgotten.
+    forgotten_to_s: i64,
     /// Processes that changed or went since the last checkpoint.
     changes: Changes<Process>,
 }
@@ -284,6 +286,7 @@ impl Resources {
             open: BTreeSet::new(),
             newest: BTreeSet::new(),
             changed: BTreeSet::new(),
+            forgotten_to_s: i64::MIN,
             changes: Changes::default(),
         }
     }
@@ -375,7 +378,13 @@ impl Resources {
         let Some(oldest_us) = self.now.watermark_us().checked_sub(self.memory_us) else {
             return;
         };
-        let oldest_s = oldest_us.div_euclid(1_000_000);
+        // What is compared with it starts minutes, so there is nothing to do between two of them.
+        let oldest_s = (oldest_us.div_euclid(1_000_000) + MINUTE_S - 1).div_euclid(MINUTE_S);
+        let oldest_s = oldest_s * MINUTE_S;
+        if oldest_s <= self.forgotten_to_s {
+            return;
+        }
+        self.forgotten_to_s = oldest_s;
         while let Some((newest_s, _)) = self.newest.first()
             && *newest_s < oldest_s
             && let Some((_, process)) = self.newest.pop_first()
