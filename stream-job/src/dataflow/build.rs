@@ -5,16 +5,14 @@ use std::sync::Arc;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Concatenate, OkErr};
+use timely::dataflow::operators::Concatenate;
 use timely::worker::Worker;
 
 use super::admit::{self, RawSink};
-use super::anomaly::{Anomalies, loop_flag};
+use super::anomaly::Anomalies;
 use super::collect::{self, Collected, Row};
 use super::control::ControlLink;
 use super::dedup::FindDuplicates;
-use super::edge::{EdgePartial, Edges};
 use super::epochs::{Epoch, EpochTable, PerEpoch};
 use super::fatal::Fatal;
 use super::freshness::{EpochCounts, Freshness};
@@ -24,13 +22,11 @@ use super::output::Output;
 use super::points::PointCounts;
 use super::replays;
 use super::resource::{ResourcePartial, Resources};
+use super::rows;
 use super::rules::Rules;
 use super::scan::{self, Scanned};
-use super::session::{SessionChange, SessionOut, Sessions, group_of_session};
 use super::source::{self, SourceParts};
 use super::top_n::TopN;
-use super::trace::{TracePartial, TraceUpdate, Traces, group_of_trace};
-use super::user_day::{UserChange, UserDays, group_of_user};
 use super::window::{MINUTE_S, StepPartial, Windows, group_of_agent};
 use crate::checkpoint::record::EpochRecord;
 use crate::checkpoint::service::CheckpointService;
@@ -40,6 +36,9 @@ use crate::ops::settings::Layers;
 use crate::sink::block::Block;
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::EpochRow;
+
+#[path = "build_traces.rs"]
+mod of_traces;
 
 /// What the operators share.
 #[derive(Clone)]
@@ -138,7 +137,7 @@ pub(super) fn build(
         rows.push(freshness);
         rows.push(steps);
         if rules.layers == Layers::All {
-            rows.extend(traces(admitted.traces, operators));
+            rows.extend(of_traces::traces(admitted.traces, operators));
             rows.push(resources(admitted.resources, operators));
             let ranks =
                 (admitted.top).top_n(&epochs, keeper, rules.top_n, rules.allowed_lateness_us);
@@ -149,7 +148,7 @@ pub(super) fn build(
                 |record: &EpochRecord, changes| {
                     changes
                         .into_iter()
-                        .map(|change| collect::top_row(change, record.epoch))
+                        .map(|change| rows::top_row(change, record.epoch))
                         .collect()
                 },
             ));
@@ -205,7 +204,7 @@ fn freshness<'scope>(
             keeper.save(record, &mut freshness);
             minutes
                 .into_iter()
-                .map(|minute| collect::freshness_row(minute, record.epoch))
+                .map(|minute| rows::freshness_row(minute, record.epoch))
                 .collect()
         },
     )
@@ -255,7 +254,7 @@ fn windows<'scope>(
             saves.save(record, &mut anomalies);
             flags
                 .into_iter()
-                .map(|flag| collect::anomaly_row(flag, record.epoch))
+                .map(|flag| rows::anomaly_row(flag, record.epoch))
                 .collect()
         });
     let rows = fired.per_epoch(
@@ -265,122 +264,11 @@ fn windows<'scope>(
         |record: &EpochRecord, fired| {
             fired
                 .into_iter()
-                .map(|window| collect::step_row(window, record.epoch))
+                .map(|window| rows::step_row(window, record.epoch))
                 .collect()
         },
     );
     (rows, vec![flags])
-}
-
-/// What an epoch brings of the traces.
-#[derive(Clone)]
-enum OfTraces {
-    Update(TraceUpdate),
-    Sums(OfSums),
-}
-
-/// What an epoch brings of the traces to sums over several of them.
-#[derive(Clone)]
-enum OfSums {
-    Edge(EdgePartial),
-    User(UserChange),
-}
-
-/// Traces, the sessions that they make up and the flags on these, the transitions within traces, and the days of users.
-fn traces<'scope>(
-    partials: StreamVec<'scope, Epoch, TracePartial>,
-    operators: Operators<'_>,
-) -> [StreamVec<'scope, Epoch, Row>; 4] {
-    let rules = &operators.shared.rules;
-    let zone = rules.users.zone;
-    let of_traces = operators.keyed(
-        partials,
-        "traces",
-        Traces::new(rules.traces),
-        |partial: &TracePartial| group_of_trace(partial.trace_id),
-        Traces::len,
-        move |traces, record, partials| {
-            let updates = traces.apply(record, partials);
-            let mut sums: Vec<_> = (updates.iter())
-                .flat_map(|update| UserChange::of(update, zone))
-                .map(OfSums::User)
-                .collect();
-            if record.dws_block_ends {
-                sums.extend(traces.take_edges().map(OfSums::Edge));
-                let forgotten = traces.take_forgotten();
-                sums.extend(forgotten.map(|trace| OfSums::User(UserChange::settled(trace, zone))));
-            }
-            let updates = updates.into_iter().map(OfTraces::Update);
-            updates
-                .chain(sums.into_iter().map(OfTraces::Sums))
-                .collect()
-        },
-    );
-    #[expect(
-        clippy::result_large_err,
-        reason = "two streams, not an outcome and its error"
-    )]
-    let (updates, of_sums): (_, StreamVec<'_, Epoch, OfSums>) =
-        of_traces.ok_err(|of_traces| match of_traces {
-            OfTraces::Update(update) => Ok(update),
-            OfTraces::Sums(of_sums) => Err(of_sums),
-        });
-    #[expect(
-        clippy::result_large_err,
-        reason = "two streams, not an outcome and its error"
-    )]
-    let (of_edges, of_users) = of_sums.ok_err(|of_sums| match of_sums {
-        OfSums::Edge(changed) => Ok(changed),
-        OfSums::User(changed) => Err(changed),
-    });
-    let edge_rows = edges(of_edges, operators);
-    let user_rows = users(of_users, operators);
-    let loop_min_repeats = rules.sessions.loop_min_repeats;
-    let trace_rows = updates.clone().per_epoch(
-        Pipeline,
-        "trace_rows",
-        operators.epochs,
-        move |record: &EpochRecord, updates| {
-            updates
-                .into_iter()
-                .map(|update| collect::trace_row(update, loop_min_repeats, record.epoch))
-                .collect()
-        },
-    );
-    let session_rows = operators.keyed(
-        updates.flat_map(|update| SessionChange::of(&update).collect::<Vec<_>>()),
-        "sessions",
-        Sessions::new(rules.sessions),
-        |change: &SessionChange| group_of_session(&change.session),
-        Sessions::len,
-        move |sessions, record, changes| {
-            let out = sessions.apply(record, changes).into_iter();
-            out.filter_map(|out| session_out(out, loop_min_repeats, record.epoch))
-                .collect()
-        },
-    );
-    [trace_rows, session_rows, edge_rows, user_rows]
-}
-
-/// The transitions between steps, by agent and minute.
-fn edges<'scope>(
-    changed: StreamVec<'scope, Epoch, EdgePartial>,
-    operators: Operators<'_>,
-) -> StreamVec<'scope, Epoch, Row> {
-    let rules = &operators.shared.rules;
-    operators.keyed(
-        changed,
-        "edges",
-        Edges::new(rules.allowed_lateness_us, rules.max_keys_per_agent),
-        EdgePartial::group,
-        Edges::len,
-        |edges, record, changed| {
-            let updates = edges.apply(record, changed).into_iter();
-            updates
-                .map(|update| collect::edge_row(update, record.epoch))
-                .collect()
-        },
-    )
 }
 
 /// What the processes of agents take, by minute.
@@ -398,56 +286,10 @@ fn resources<'scope>(
         |resources, record, partials| {
             let updates = resources.apply(record, partials).into_iter();
             updates
-                .map(|update| collect::resource_row(update, record.epoch))
+                .map(|update| rows::resource_row(update, record.epoch))
                 .collect()
         },
     )
-}
-
-/// The days of users.
-fn users<'scope>(
-    changes: StreamVec<'scope, Epoch, UserChange>,
-    operators: Operators<'_>,
-) -> StreamVec<'scope, Epoch, Row> {
-    operators.keyed(
-        changes,
-        "users",
-        UserDays::new(operators.shared.rules.users),
-        |change: &UserChange| group_of_user(&change.key),
-        UserDays::len,
-        |users, record, changes| {
-            let updates = users.apply(record, changes).into_iter();
-            updates
-                .map(|update| collect::user_row(update, record.epoch))
-                .collect()
-        },
-    )
-}
-
-fn session_out(out: SessionOut, loop_min_repeats: u32, rev: Epoch) -> Option<Row> {
-    match out {
-        SessionOut::Row(summary) => Some(collect::session_row(summary, rev)),
-        SessionOut::Gone {
-            session,
-            segment,
-            last_us,
-        } => Some(collect::session_gone(session, segment, last_us, rev)),
-        SessionOut::Loop {
-            session,
-            agent,
-            found,
-            opened_us,
-            is_first,
-        } => loop_flag(
-            &session,
-            &agent,
-            &found,
-            loop_min_repeats,
-            opened_us,
-            is_first,
-        )
-        .map(|flag| collect::anomaly_row(flag, rev)),
-    }
 }
 
 /// Sends each row to the owner of its table, which gives the flags for their topic and closes the blocks.

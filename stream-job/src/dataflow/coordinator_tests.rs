@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::checkpoint::manifest::StateRef;
 use crate::checkpoint::record::Rewrite;
 use crate::checkpoint::state::KEY_GROUPS;
 

@@ -2,7 +2,7 @@
 //!
 //! A span's way: `source` releases records by epoch → `scan` walks and fingerprints → [`dedup`] judges → [`admit`]
 //! makes rows and partial sums → [`window`], [`trace`], [`session`], [`user_day`], [`anomaly`], [`top_n`], [`freshness`] keep what is
-//! corrected later → [`collect`] cuts the blocks of their tables. `control` and [`coordinator`] agree on the epochs.
+//! corrected later → [`rows`] → [`collect`] cuts the blocks of their tables. `control` and [`coordinator`] agree on the epochs.
 
 pub mod admit;
 pub mod align;
@@ -45,6 +45,7 @@ mod progress;
 pub mod replays;
 pub mod resource;
 mod resume;
+pub mod rows;
 mod rules;
 mod run;
 mod scan;
