@@ -90,6 +90,9 @@ fn every_table_is_what_the_reference_computes() {
         if seed % 2 == 0 {
             // Agents have more keys than that: the rest is counted under `__overflow__`.
             input.settings.max_keys_per_agent = 5;
+            // And a few traces more spans, and most sessions more traces.
+            input.settings.max_spans_per_trace = 8;
+            input.settings.max_traces_per_session = 1;
         }
         let run = input.run("log");
         assert!(run.log.epochs.len() > 15, "{} epochs", run.log.epochs.len());

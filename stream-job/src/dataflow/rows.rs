@@ -81,6 +81,7 @@ pub fn trace_row(update: TraceUpdate, loop_min_repeats: u32, rev: Epoch) -> Row 
     let flags = [
         (max_repeat >= loop_min_repeats, "loop"),
         (summary.orphans > 0, "orphans"),
+        (summary.truncated, "truncated"),
     ];
     let state = match &summary.root {
         Some(root) if root.failed => "failed",

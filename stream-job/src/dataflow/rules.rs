@@ -10,7 +10,7 @@ use super::coordinator::{CheckpointRule, Cut, TimeRules};
 use super::dedup::Horizons;
 use super::scan::ScanRules;
 use super::session::SessionRules;
-use super::trace::TraceTimes;
+use super::trace::TraceRules;
 use super::user_day::UserDayRules;
 use crate::decode::DecodeOptions;
 use crate::decode::document::DocumentOptions;
@@ -29,7 +29,7 @@ pub(super) struct Rules {
     pub replay_memory_ms: i64,
     pub allowed_lateness_us: i64,
     pub max_keys_per_agent: usize,
-    pub traces: TraceTimes,
+    pub traces: TraceRules,
     pub sessions: SessionRules,
     pub users: UserDayRules,
     pub anomalies: AnomalyRules,
@@ -66,9 +66,10 @@ impl Rules {
             top_n: settings.top_n as usize,
             writes_raw: settings.layers == Layers::All,
         };
-        let traces = TraceTimes {
+        let traces = TraceRules {
             orphan_grace_us: micros(settings.orphan_grace),
             trace_ttl_us: micros(settings.trace_ttl),
+            max_spans: u64::from(settings.max_spans_per_trace),
         };
         Self {
             admit,
@@ -88,6 +89,8 @@ impl Rules {
                 idle_us: micros(settings.session_idle),
                 ttl_us: micros(settings.session_ttl),
                 loop_min_repeats: settings.loop_min_repeats,
+                trace_kept_us: traces.kept_us(),
+                max_traces: settings.max_traces_per_session as usize,
             },
             anomalies: AnomalyRules {
                 baseline_windows: settings.anomaly_baseline_windows as usize,

@@ -17,9 +17,12 @@ use crate::checkpoint::state::{Changes, Grouped};
 mod parts;
 #[path = "session_saved.rs"]
 mod saved;
+#[path = "session_settled.rs"]
+mod settled;
 
-use parts::{Held, loop_of, state_of, summarize};
+use parts::Held;
 pub use saved::group_of_session;
+use settled::{Settled, Whole, settle};
 
 /// What happens to a session: one of its traces changed or left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +163,10 @@ pub struct SessionRules {
     pub ttl_us: i64,
     /// Equal calls in a row that make a loop.
     pub loop_min_repeats: u32,
+    /// How long the traces are kept after their last span.
+    pub trace_kept_us: i64,
+    /// Traces of one session that are kept one by one.
+    pub max_traces: usize,
 }
 
 /// A loop that was told.
@@ -172,6 +179,10 @@ struct Told {
 struct Tracked {
     segment: Epoch,
     traces: Held,
+    /// Those of many traces that change no more.
+    settled: Option<Box<Settled>>,
+    /// The traces that changed since the last block, where there are many.
+    fresh: Option<Vec<(TraceId, Epoch)>>,
     /// The state that its row shows, once it has one.
     shown: Option<SessionState>,
     /// The latest end that its row shows, µs since 1970.
@@ -180,6 +191,13 @@ struct Tracked {
     next_look_us: i64,
     /// The loops that were told, by tool and hash of the arguments.
     loops: BTreeMap<(String, u64), Told>,
+}
+
+impl Tracked {
+    fn last_us(&self) -> i64 {
+        let settled = self.settled.as_ref().map_or(i64::MIN, |all| all.last_us());
+        self.traces.last_us().max(settled)
+    }
 }
 
 impl SessionRules {
@@ -198,6 +216,8 @@ impl SessionRules {
 pub struct Sessions {
     rules: SessionRules,
     watermark_us: i64,
+    /// The watermark at the end of the block before this one.
+    block_watermark_us: i64,
     sessions: Grouped<Arc<SessionKey>, Tracked>,
     /// Those whose traces are open: they changed since the last block.
     changed: Vec<Arc<SessionKey>>,
@@ -214,6 +234,7 @@ impl Sessions {
         Self {
             rules,
             watermark_us: i64::MIN,
+            block_watermark_us: i64::MIN,
             sessions: Grouped::default(),
             changed: Vec::new(),
             timers: BinaryHeap::new(),
@@ -248,18 +269,19 @@ impl Sessions {
         let mut out = Vec::new();
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
+        changed.dedup();
         for session in changed {
             self.put_out(session, &mut out);
         }
         for session in expired {
-            let over = |tracked: &Tracked| {
-                self.rules.ends_us(tracked.traces.last_us()) <= self.watermark_us
-            };
+            let over =
+                |tracked: &Tracked| self.rules.ends_us(tracked.last_us()) <= self.watermark_us;
             if self.sessions.get(&session).is_some_and(over) {
                 self.sessions.remove(&session);
                 self.changes.note(session);
             }
         }
+        self.block_watermark_us = self.watermark_us;
         out
     }
 
@@ -283,6 +305,8 @@ impl Sessions {
             let new = Tracked {
                 segment: epoch,
                 traces: Held::default(),
+                settled: None,
+                fresh: None,
                 shown: None,
                 shown_last_us: 0,
                 next_look_us: i64::MAX,
@@ -293,10 +317,15 @@ impl Sessions {
         let Some((key, tracked)) = self.sessions.get_key_value_mut(&session) else {
             return;
         };
-        if tracked.traces.is_packed() {
-            self.changed.push(Arc::clone(key));
-        }
+        let was_packed = tracked.traces.is_packed();
         let parts = tracked.traces.open();
+        if was_packed {
+            self.changed.push(Arc::clone(key));
+            tracked.fresh = (parts.len() > self.rules.max_traces).then(Vec::new);
+        }
+        if let Some(fresh) = &mut tracked.fresh {
+            fresh.push(part);
+        }
         match summary {
             Some(summary) => parts.insert(part, summary),
             None => parts.remove(&part),
@@ -319,10 +348,14 @@ impl Sessions {
             else {
                 continue;
             };
-            let last_us = tracked.traces.last_us();
+            let last_us = tracked.last_us();
             tracked.next_look_us = self.rules.idles_us(last_us);
             if tracked.next_look_us <= self.watermark_us {
-                let state = state_of(&tracked.traces.read(), &self.rules, self.watermark_us);
+                let whole = Whole {
+                    parts: &tracked.traces.read(),
+                    settled: tracked.settled.as_deref(),
+                };
+                let state = whole.state(&self.rules, self.watermark_us);
                 if tracked.shown != Some(state) && tracked.traces.is_packed() {
                     tracked.traces.open();
                     self.changed.push(session.clone());
@@ -345,7 +378,11 @@ impl Sessions {
             return;
         };
         let parts = tracked.traces.open();
-        if parts.is_empty() {
+        let whole = Whole {
+            parts,
+            settled: tracked.settled.as_deref(),
+        };
+        if whole.is_empty() {
             let (segment, shown, last_us) = (tracked.segment, tracked.shown, tracked.shown_last_us);
             self.sessions.remove(&session);
             if shown.is_some() {
@@ -357,11 +394,19 @@ impl Sessions {
             }
             return;
         }
-        let state = state_of(parts, &self.rules, self.watermark_us);
-        let found = loop_of(parts);
-        let max_repeat = found.calls.len();
+        let state = whole.state(&self.rules, self.watermark_us);
+        let (found, max_repeat) = whole.longest_run();
         let is_loop = max_repeat >= self.rules.loop_min_repeats as usize;
-        let summary = summarize(&session, tracked.segment, parts, state, max_repeat, is_loop);
+        let summary = whole.summarize(&session, tracked.segment, state, max_repeat, is_loop);
+        if let Some(mut fresh) = tracked.fresh.take() {
+            fresh.sort_unstable();
+            // A trace whose time was over a block ago has been forgotten by now, unless it came back.
+            let (rules, before_us) = (self.rules, self.block_watermark_us);
+            let is_over = |last_us: i64| last_us.saturating_add(rules.trace_kept_us) <= before_us;
+            settle(parts, &mut tracked.settled, max_repeat, |part, summary| {
+                is_over(summary.last_us) && fresh.binary_search(part).is_err()
+            });
+        }
         tracked.traces.pack();
         tracked.shown = Some(state);
         tracked.shown_last_us = summary.last_us;
@@ -370,7 +415,8 @@ impl Sessions {
             tracked.next_look_us = idles_us;
             self.timers.push(Reverse((idles_us, session.clone())));
         }
-        if is_loop && let Some(first) = found.calls.first() {
+        let is_longest = is_loop && found.calls.len() == max_repeat;
+        if is_longest && let Some(first) = found.calls.first() {
             let kind = (first.tool_name.clone(), first.args_hash);
             let before = tracked.loops.get(&kind).copied();
             let opened_us = before.map_or(first.place.0, |told| told.opened_us);

@@ -7,11 +7,15 @@ use crate::dataflow::trace_summary::Root;
 
 #[path = "session_loop_tests.rs"]
 mod loops;
+#[path = "session_settled_tests.rs"]
+mod settled;
 
 const RULES: SessionRules = SessionRules {
     idle_us: 30 * MINUTE_US,
     ttl_us: 24 * 60 * MINUTE_US,
     loop_min_repeats: 3,
+    trace_kept_us: 60 * MINUTE_US,
+    max_traces: 1000,
 };
 const HOUR_S: i64 = 3_600;
 
@@ -51,6 +55,7 @@ fn summary(start_s: i64, end_s: i64) -> TraceSummary {
         agents: vec!["agent".to_owned()],
         calls: Vec::new(),
         orphans: 0,
+        truncated: false,
     }
 }
 

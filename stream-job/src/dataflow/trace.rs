@@ -163,16 +163,18 @@ impl Kept {
     }
 }
 
-/// How long traces are kept and waited for, µs.
+/// The rules for traces, times in µs.
 #[derive(Clone, Copy, Debug)]
-pub struct TraceTimes {
+pub struct TraceRules {
     /// How long a span's parent is waited for after the trace's last span.
     pub orphan_grace_us: i64,
     /// How long a trace is kept after its last span.
     pub trace_ttl_us: i64,
+    /// Spans of one trace that are kept one by one.
+    pub max_spans: u64,
 }
 
-impl TraceTimes {
+impl TraceRules {
     /// When a span that is missing is missed.
     fn settles_us(&self, last_us: i64) -> i64 {
         last_us.saturating_add(self.orphan_grace_us)
@@ -189,7 +191,7 @@ impl TraceTimes {
     }
 }
 
-impl TraceTimes {
+impl TraceRules {
     /// When to look at a trace again after a look at `watermark_us`, and the parents that are missed if it has settled.
     fn look(&self, state: &TraceState, watermark_us: i64) -> (i64, Option<BTreeSet<u64>>) {
         let settles = self.settles_us(state.last_us);
@@ -237,7 +239,7 @@ impl Open {
 
 /// The traces that one worker owns.
 pub struct Traces {
-    times: TraceTimes,
+    rules: TraceRules,
     watermark_us: i64,
     /// Those told of. Between two blocks a trace is either here or in `open`.
     kept: Grouped<TraceId, Kept>,
@@ -255,9 +257,9 @@ pub struct Traces {
 impl Traces {
     /// Without any trace.
     #[must_use]
-    pub fn new(times: TraceTimes) -> Self {
+    pub fn new(rules: TraceRules) -> Self {
         Self {
-            times,
+            rules,
             watermark_us: i64::MIN,
             kept: Grouped::default(),
             open: HashMap::new(),
@@ -288,7 +290,8 @@ impl Traces {
         open.sort_unstable_by_key(|(trace_id, _)| *trace_id);
         let updates = open
             .into_iter()
-            .map(|(trace_id, open)| {
+            .map(|(trace_id, mut open)| {
+                open.state.truncate(self.rules.max_spans);
                 (open.state).each_edge(|edge, sums| self.edges.add(&edge, &sums));
                 let (update, kept) = open.tell(trace_id);
                 self.changes.note(trace_id);
@@ -317,7 +320,7 @@ impl Traces {
                 None => Box::new(Open::new(epoch, state)),
             }),
         };
-        let settles = self.times.settles_us(open.state.last_us);
+        let settles = self.rules.settles_us(open.state.last_us);
         if settles < open.next_look_us {
             open.next_look_us = settles;
             self.timers.push(Reverse((settles, trace_id)));
@@ -348,13 +351,13 @@ impl Traces {
     /// Looks at a trace whose timer for `at` has come: whether parents are missed now. Returns when to look again, in the
     /// past where its time is over; `None` where the timer is void.
     fn look(&mut self, trace_id: TraceId, at: i64) -> Option<i64> {
-        let times = self.times;
+        let rules = self.rules;
         let watermark_us = self.watermark_us;
         if let Some(open) = self.open.get_mut(&trace_id) {
             if open.next_look_us != at {
                 return None;
             }
-            let (next, missing) = times.look(&open.state, watermark_us);
+            let (next, missing) = rules.look(&open.state, watermark_us);
             open.next_look_us = next;
             open.missing = missing.unwrap_or(std::mem::take(&mut open.missing));
             return Some(next);
@@ -363,12 +366,12 @@ impl Traces {
         if kept.next_look_us != at {
             return None;
         }
-        if times.settles_us(kept.last_us()) > watermark_us {
-            kept.next_look_us = times.settles_us(kept.last_us());
+        if rules.settles_us(kept.last_us()) > watermark_us {
+            kept.next_look_us = rules.settles_us(kept.last_us());
             return Some(kept.next_look_us);
         }
         let (state, missed) = TraceState::unpack(&kept.packed);
-        let (next, missing) = times.look(&state, watermark_us);
+        let (next, missing) = rules.look(&state, watermark_us);
         kept.next_look_us = next;
         if let Some(missing) = missing.filter(|missing| *missing != missed) {
             let kept = self.kept.remove(&trace_id)?;
@@ -383,7 +386,7 @@ impl Traces {
     /// Timers of dropped traces find nothing to look at.
     fn forget(&mut self, expired: &[TraceId]) {
         for trace_id in expired {
-            let over = |kept: &Kept| self.times.ends_us(kept.last_us()) <= self.watermark_us;
+            let over = |kept: &Kept| self.rules.ends_us(kept.last_us()) <= self.watermark_us;
             if !self.kept.get(trace_id).is_some_and(over) {
                 continue;
             }

@@ -45,6 +45,12 @@ impl Node {
     }
 }
 
+/// Agents named of a trace or session: the first so many in the order of their names.
+pub(super) const MAX_AGENTS: usize = 256;
+
+/// Tool calls kept of a trace with too many spans: the earliest.
+const CALLS_OF_TRUNCATED: usize = 1000;
+
 /// A value named by a span; the one of the earliest span counts, whatever order they come in.
 type Named = Option<(Place, String)>;
 
@@ -79,7 +85,9 @@ pub struct TraceState {
     root_namespace: String,
     /// Sorted; most traces have one.
     agents: Vec<String>,
+    /// One a span. Of a trace with too many spans only those of the calls that are kept; see [`TraceState::truncate`].
     nodes: Vec<Node>,
+    /// One an act among the nodes, in their order.
     calls: Vec<ToolCall>,
 }
 
@@ -162,6 +170,7 @@ impl TraceState {
             .binary_search_by(|held| held.as_str().cmp(agent))
         {
             self.agents.insert(at, agent.to_owned());
+            self.agents.truncate(MAX_AGENTS);
         }
     }
 
@@ -184,6 +193,25 @@ impl TraceState {
         other.agents.iter().for_each(|agent| self.take_agent(agent));
         self.nodes.extend(other.nodes);
         self.calls.extend(other.calls);
+    }
+
+    /// Whether its spans were too many to be kept one by one.
+    fn is_truncated(&self) -> bool {
+        (self.nodes.len() as u64) < self.totals.spans
+    }
+
+    /// Lets go of the spans of a trace that has more than `max_spans`, but for its earliest tool calls: what is left then
+    /// depends on its spans alone, not on the order they came in. Sums stay exact; how spans hang together is not known
+    /// any more.
+    pub(super) fn truncate(&mut self, max_spans: u64) {
+        if self.totals.spans <= max_spans {
+            return;
+        }
+        let acts = (self.nodes.drain(..)).filter(|node| node.step_type == StepType::Act);
+        let mut kept: Vec<_> = self.calls.drain(..).zip(acts).collect();
+        kept.sort_unstable();
+        kept.truncate(CALLS_OF_TRUNCATED);
+        (self.calls, self.nodes) = kept.into_iter().unzip();
     }
 
     /// Namespace of the root, else of the earliest span.
@@ -229,6 +257,9 @@ impl TraceState {
 
     /// The parents that spans name and that have not come.
     pub(super) fn missing_parents(&self) -> BTreeSet<u64> {
+        if self.is_truncated() {
+            return BTreeSet::new();
+        }
         // Up to so many nodes a look at each costs less than a table of them.
         const FEW: usize = 32;
         let ids: Option<HashSet<u64>> =
@@ -310,6 +341,7 @@ impl TraceState {
     /// What it says as it stands.
     pub(super) fn summary(self, orphans: u64) -> TraceSummary {
         let session_source = self.session_source();
+        let truncated = self.is_truncated();
         let turns = self.turns();
         let agent = self.agent().to_owned();
         let mut calls = self.calls;
@@ -326,6 +358,7 @@ impl TraceState {
             agents: self.agents,
             calls,
             orphans,
+            truncated,
         }
     }
 }

@@ -227,8 +227,10 @@ proptest! {
     fn parts_merged_in_any_order_say_the_same(
         spans in proptest::collection::vec((any_span(), any::<Index>()), 1..20),
         order in any::<u64>(),
+        max_spans in 0u64..25,
     ) {
-        let whole = part(&spans.iter().map(|(span, _)| span.clone()).collect::<Vec<_>>());
+        let mut whole = part(&spans.iter().map(|(span, _)| span.clone()).collect::<Vec<_>>());
+        whole.truncate(max_spans);
         let mut parts = vec![TraceState::default(); 4];
         for (span, at) in &spans {
             parts[at.index(4)].add_span(span);
@@ -239,7 +241,11 @@ proptest! {
             parts.reverse();
         }
         let mut merged = TraceState::default();
-        parts.into_iter().for_each(|part| merged.merge(part));
+        for part in parts {
+            merged.merge(part);
+            merged.truncate(max_spans);
+        }
+        prop_assert_eq!(merged.is_truncated(), spans.len() as u64 > max_spans);
         prop_assert_eq!(said(&merged), said(&whole));
     }
 
@@ -255,10 +261,67 @@ proptest! {
     }
 }
 
+#[test]
+fn of_too_many_spans_the_sums_and_the_earliest_calls_are_left() {
+    let spans: Vec<_> = (0..3_000)
+        .map(|number: i64| CleanSpan {
+            tool_name: "search".into(),
+            args_hash: number as u64 / 2,
+            agent: format!("agent-{:04}", number % 500).into(),
+            ..of(
+                number as u64 + 2,
+                // Of a parent that never comes.
+                1,
+                if number % 2 == 0 {
+                    StepType::Act
+                } else {
+                    StepType::Think
+                },
+                number,
+                number + 1,
+            )
+        })
+        .collect();
+    // By parts of 100, from the first and from the last.
+    let merged = |parts: &mut dyn Iterator<Item = &[CleanSpan<'_>]>| {
+        let mut state = TraceState::default();
+        for spans in parts {
+            state.merge(part(spans));
+            state.truncate(2_500);
+        }
+        state
+    };
+    let state = merged(&mut spans.chunks(100));
+    assert_eq!(state, merged(&mut spans.rchunks(100)));
+    assert_eq!((state.calls.len(), state.nodes.len()), (1_000, 1_000));
+    let packed = state.pack(&BTreeSet::new());
+    assert_eq!(TraceState::unpack(&packed).0, state);
+    let (summary, _, missing) = said(&state);
+    assert!(missing.is_empty());
+    assert!(summary.truncated);
+    assert_eq!(
+        (
+            summary.totals.spans,
+            summary.totals.llm_calls,
+            summary.totals.tool_calls
+        ),
+        (3_000, 1_500, 1_500)
+    );
+    assert_eq!((summary.turns, summary.orphans), (1, 0));
+    assert_eq!(summary.agents.len(), MAX_AGENTS);
+    let last_call = &summary.calls[999];
+    assert_eq!(last_call.place.0, 1_998_000_000);
+    assert_eq!(way_of(&state), "");
+}
+
 /// The way through a trace as text, with `'` at what is derived.
 fn way(spans: &[CleanSpan<'_>]) -> String {
+    way_of(&part(spans))
+}
+
+fn way_of(state: &TraceState) -> String {
     let mut way = Vec::new();
-    part(spans).each_edge(|edge, sums| {
+    state.each_edge(|edge, sums| {
         let mark = if sums.derived > 0 { "'" } else { "" };
         let failed = if sums.errors > 0 { "!" } else { "" };
         let end = |(kind, tool): (crate::dataflow::edge::StepKind, &str)| format!("{kind:?}{tool}");

@@ -156,6 +156,8 @@ pub struct TraceSummary {
     pub calls: Vec<ToolCall>,
     /// Spans whose parent did not come within the grace time.
     pub orphans: u64,
+    /// It has too many spans: its turns, orphans and transitions are not known, and of its calls the earliest only.
+    pub truncated: bool,
 }
 
 /// The longest run of calls of one tool with equal arguments, by time: its calls, oldest first.

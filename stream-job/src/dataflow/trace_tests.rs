@@ -7,9 +7,10 @@ use crate::dataflow::fixtures::{
 use crate::dataflow::trace_summary::SessionSource;
 use crate::span::clean::{Status, StepType};
 
-const TIMES: TraceTimes = TraceTimes {
+const TIMES: TraceRules = TraceRules {
     orphan_grace_us: MINUTE_US,
     trace_ttl_us: 60 * MINUTE_US,
+    max_spans: 50_000,
 };
 
 fn partials(spans: &[CleanSpan<'_>]) -> Vec<TracePartial> {
@@ -45,6 +46,38 @@ fn session_of(updates: &[TraceUpdate]) -> (&str, SessionSource, Option<&str>) {
             .as_ref()
             .map(|key| key.session_id.as_str()),
     )
+}
+
+#[test]
+fn a_trace_of_too_many_spans_takes_its_transitions_and_orphans_back() {
+    let mut traces = Traces::new(TraceRules {
+        max_spans: 3,
+        ..TIMES
+    });
+    let counts = |traces: &mut Traces| -> i64 {
+        let changed = traces.take_edges().map(|edge| edge.sums.count);
+        changed.sum()
+    };
+    // Their parent never comes.
+    let steps = [1, 2, 3, 4].map(|id| of(id + 1, 1, StepType::Think, id as i64, id as i64 + 1));
+    apply(&mut traces, 1, 0, &steps[..2]);
+    let waited = apply(&mut traces, 2, 50, &steps[2..3]);
+    assert_eq!(orphans(&waited), Some(0));
+    let settled = apply(&mut traces, 3, 200, &[]);
+    assert_eq!(
+        (orphans(&settled), settled[0].summary.truncated),
+        (Some(3), false)
+    );
+    assert_eq!(counts(&mut traces), 4, "start, between the steps, end");
+    let more = apply(&mut traces, 4, 200, &steps[3..]);
+    assert_eq!((orphans(&more), more[0].summary.truncated), (Some(0), true));
+    assert_eq!(counts(&mut traces), -4);
+    let again = apply(&mut traces, 5, 300, &[of(9, 1, StepType::Think, 7, 8)]);
+    assert_eq!(
+        (orphans(&again), again[0].summary.totals.spans),
+        (Some(0), 5)
+    );
+    assert_eq!(counts(&mut traces), 0);
 }
 
 #[test]

@@ -12,12 +12,13 @@ use crate::checkpoint::state::{
 use crate::dataflow::fixtures::{
     MINUTE_US, SECOND_US, numbered as of, record, record_within_block,
 };
-use crate::dataflow::trace::{PreTrace, TraceTimes, Traces as AllTraces};
+use crate::dataflow::trace::{PreTrace, TraceRules, Traces as AllTraces};
 use crate::span::clean::{CleanSpan, StepType};
 
-const TIMES: TraceTimes = TraceTimes {
+const TIMES: TraceRules = TraceRules {
     orphan_grace_us: MINUTE_US,
     trace_ttl_us: 60 * MINUTE_US,
+    max_spans: 50_000,
 };
 const DAY_S: i64 = 86_400;
 

@@ -86,6 +86,8 @@ fn settings() -> Settings {
         session_idle: seconds(40),
         session_ttl: seconds(300),
         loop_min_repeats: 3,
+        max_spans_per_trace: 8,
+        max_traces_per_session: 1,
         top_n: 3,
         sink_shards: 4,
         ..Settings::default()

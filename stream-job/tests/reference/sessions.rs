@@ -163,7 +163,12 @@ fn look(
         }
     }
     let orphans: u64 = parts.iter().map(|part| part.orphans).sum();
-    let flags = [(is_loop, "loop"), (orphans > 0, "orphans")];
+    let truncated = parts.iter().any(|part| part.truncated);
+    let flags = [
+        (is_loop, "loop"),
+        (orphans > 0, "orphans"),
+        (truncated, "truncated"),
+    ];
     let agents: BTreeSet<&String> = parts.iter().flat_map(|part| &part.agents).collect();
     let user = parts.iter().filter_map(|part| part.user.as_ref()).min();
     let traces: BTreeSet<u128> = parts.iter().map(|part| part.trace).collect();

@@ -52,6 +52,8 @@ pub struct Told {
     pub root: Option<Root>,
     pub calls: Vec<Call>,
     pub orphans: u64,
+    /// Too many spans.
+    pub truncated: bool,
     /// Whether anything of it has changed in this block.
     pub changed: bool,
 }
@@ -72,6 +74,7 @@ pub struct Traces {
     grace_us: i64,
     ttl_us: i64,
     min_repeats: usize,
+    max_spans: usize,
     traces: BTreeMap<u128, Trace>,
 }
 
@@ -82,6 +85,7 @@ impl Traces {
             grace_us,
             ttl_us: micros(settings.trace_ttl).max(grace_us),
             min_repeats: settings.loop_min_repeats as usize,
+            max_spans: settings.max_spans_per_trace as usize,
             traces: BTreeMap::new(),
         }
     }
@@ -91,7 +95,7 @@ impl Traces {
         for trace in self.traces.values_mut() {
             let last_us = last_us(&trace.spans);
             if last_us + self.grace_us <= watermark_us {
-                let missing = missing_parents(&trace.spans);
+                let missing = missing_parents(&trace.spans, self.max_spans);
                 trace.changed |= missing != trace.missed;
                 trace.missed = missing;
             }
@@ -116,9 +120,9 @@ impl Traces {
     pub fn end_block(&mut self, watermark_us: i64, tables: &mut Tables) -> Vec<(Told, Vec<Span>)> {
         let mut told = Vec::new();
         for (&id, trace) in &mut self.traces {
-            let missing = missing_parents(&trace.spans);
+            let missing = missing_parents(&trace.spans, self.max_spans);
             trace.missed.retain(|parent| missing.contains(parent));
-            let this = tell(id, trace);
+            let this = tell(id, trace, self.max_spans);
             put(tables, "dws_trace", row_of(&this, self.min_repeats));
             told.push((this, trace.spans.clone()));
             trace.changed = false;
@@ -142,17 +146,20 @@ fn last_us(spans: &[Span]) -> i64 {
     spans.iter().map(|span| span.end_us).max().unwrap()
 }
 
-/// The parents that spans name and that have not come.
-fn missing_parents(spans: &[Span]) -> BTreeSet<u64> {
+/// The parents that spans name and that have not come; of too many spans nobody knows.
+fn missing_parents(spans: &[Span], max_spans: usize) -> BTreeSet<u64> {
+    if spans.len() > max_spans {
+        return BTreeSet::new();
+    }
     let parents = spans.iter().map(|span| span.parent);
     let is_missing = |parent: &u64| *parent != 0 && !spans.iter().any(|span| span.id == *parent);
     parents.filter(is_missing).collect()
 }
 
 /// Session spans with no session span above them; one where there are model calls or answers but no session span.
-fn turns(spans: &[Span], totals: &Totals) -> u64 {
+fn turns(spans: &[Span], totals: &Totals, truncated: bool) -> u64 {
     let is_session = |span: &&Span| span.step == StepType::Session;
-    if !spans.iter().any(|span| is_session(&span)) {
+    if truncated || !spans.iter().any(|span| is_session(&span)) {
         return u64::from(totals.llm_calls > 0 || totals.steps > totals.tool_calls);
     }
     let parent_of = |id: u64| {
@@ -181,8 +188,9 @@ fn earliest(spans: &[Span], value: impl Fn(&Span) -> &String) -> Option<(Place, 
         .min()
 }
 
-fn tell(id: u128, trace: &Trace) -> Told {
+fn tell(id: u128, trace: &Trace, max_spans: usize) -> Told {
     let spans = &trace.spans;
+    let truncated = spans.len() > max_spans;
     let mut totals = Totals::default();
     for span in spans {
         let is_think = span.step == StepType::Think;
@@ -239,13 +247,16 @@ fn tell(id: u128, trace: &Trace) -> Told {
         })
         .collect();
     calls.sort();
+    if truncated {
+        calls.truncate(1000);
+    }
     Told {
         trace: id,
         segment: trace.segment,
         session: (namespace, session_id),
         source,
         totals,
-        turns: turns(spans, &totals),
+        turns: turns(spans, &totals, truncated),
         first_us: spans.iter().map(|span| span.start_us).min().unwrap(),
         last_us: last_us(spans),
         user: earliest(spans, |span| &span.user_id),
@@ -257,6 +268,7 @@ fn tell(id: u128, trace: &Trace) -> Told {
             .iter()
             .filter(|span| trace.missed.contains(&span.parent))
             .count() as u64,
+        truncated,
         changed: trace.changed,
     }
 }
@@ -279,6 +291,7 @@ fn row_of(told: &Told, min_repeats: usize) -> super::tables::Row {
     let flags = [
         (max_repeat >= min_repeats, "loop"),
         (told.orphans > 0, "orphans"),
+        (told.truncated, "truncated"),
     ];
     let state = match &told.root {
         None => "open",

@@ -15,7 +15,7 @@ use crate::reference::tables::is_raw;
 use crate::warehouse_process::{migrate, shared_url};
 
 /// Settings of every run here, as flags and as the reference reads them.
-pub const SETTINGS: [&str; 16] = [
+pub const SETTINGS: [&str; 18] = [
     "epoch_records=40",
     "dws_block_interval=1500ms",
     "max_epochs_in_flight=4",
@@ -27,6 +27,8 @@ pub const SETTINGS: [&str; 16] = [
     "session_idle=40s",
     "session_ttl=5min",
     "loop_min_repeats=3",
+    "max_spans_per_trace=8",
+    "max_traces_per_session=1",
     "top_n=3",
     "sink_shards=4",
     "workers=2",

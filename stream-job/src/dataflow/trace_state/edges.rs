@@ -44,8 +44,11 @@ impl<'a> OnTheWay<'a> {
 }
 
 impl TraceState {
-    /// Gives every transition of the trace as it stands.
+    /// Gives every transition of the trace as it stands; none of one whose spans were too many.
     pub(in crate::dataflow) fn each_edge<'a>(&'a self, mut give: impl FnMut(Edge<'a>, EdgeSums)) {
+        if self.is_truncated() {
+            return;
+        }
         let way = self.way();
         let (Some(first), Some(last)) = (way.first(), way.last()) else {
             return;

@@ -126,6 +126,7 @@ impl TraceSummary {
             agents,
             calls,
             orphans,
+            truncated,
         } = self;
         totals.pack(out);
         out.number(*turns);
@@ -146,10 +147,18 @@ impl TraceSummary {
         agents.iter().for_each(|agent| out.text(agent));
         out.number(calls.len() as u64);
         calls.iter().for_each(|call| call.pack(out));
-        out.number(*orphans);
+        out.number(*orphans << 1 | u64::from(*truncated));
     }
 
     pub(in crate::dataflow) fn unpack(from: &mut Unpacker<'_>) -> Self {
+        let mut summary = Self::unpack_v1(from);
+        summary.truncated = summary.orphans & 1 == 1;
+        summary.orphans >>= 1;
+        summary
+    }
+
+    /// As the first version of the sessions' state has it.
+    pub(in crate::dataflow) fn unpack_v1(from: &mut Unpacker<'_>) -> Self {
         let totals = Totals::unpack(from);
         let turns = from.number();
         let first_us = from.signed();
@@ -165,6 +174,7 @@ impl TraceSummary {
             agents: (0..from.count()).map(|_| from.text().to_owned()).collect(),
             calls: (0..from.count()).map(|_| ToolCall::unpack(from)).collect(),
             orphans: from.number(),
+            truncated: false,
         }
     }
 }

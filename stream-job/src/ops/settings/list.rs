@@ -113,6 +113,12 @@ declare_settings! {
         max_depth: u32 = "64", SHAPING.range(1.0, 200.0);
         /// Keys of one agent with windows that are not final; further ones are counted under `__overflow__`.
         max_keys_per_agent: u32 = "1000", SHAPING.range(1.0, 1_000_000.0);
+        /// Spans of one trace that are kept one by one. Of a trace with more, sums alone are kept, and its earliest 1,000
+        /// tool calls: it is flagged `truncated`, and has no transitions and no orphans.
+        max_spans_per_trace: u32 = "50000", SHAPING.range(1.0, 10_000_000.0);
+        /// Traces of one session that are kept one by one. Of a session with more, those that are older than `trace_ttl` are
+        /// kept as sums.
+        max_traces_per_session: u32 = "1000", SHAPING.range(1.0, 1_000_000.0);
         /// Largest record that is decoded; a larger one is a dead letter.
         max_record_bytes: ByteSize = "8MiB", SHAPING.range(KIB, 256.0 * MIB);
     }
