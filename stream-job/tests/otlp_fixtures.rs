@@ -103,12 +103,12 @@ fn values_of_every_kind_are_read_as_the_sdk_has_them() {
     );
 }
 
-#[test]
-fn metric_points_of_every_kind_are_read_as_the_sdk_has_them() {
+/// All points of a payload, with their fingerprints; each has to be valid.
+fn walk_points(payload: &[u8], transcoded: bool) -> Vec<(Json, u128)> {
     let mut points = Vec::new();
-    let payload = include_bytes!("fixtures/otlp/metrics.bin");
     let walked = metrics::walk(
         payload,
+        transcoded,
         &WalkOptions::default(),
         |resource, scope, metric, point| {
             assert_eq!(
@@ -119,18 +119,33 @@ fn metric_points_of_every_kind_are_read_as_the_sdk_has_them() {
             let clean = CleanPoint::of(resource, metric, point);
             assert_eq!((&*clean.agent, &*clean.instance), ("天气", "i-1"));
             let of = clean.distribution().cloned().unwrap_or_default();
-            points.push(json!({
+            let seen = json!({
                 "metric": metric.name, "unit": metric.unit, "kind": metric.kind.as_str(),
                 "temporality": metric.temporality.as_str(), "monotonic": metric.monotonic,
                 "start": point.start_time_unix_nano, "time": point.time_unix_nano,
                 "attributes": attributes(&point.attributes), "value": clean.value(),
                 "count": of.count, "bounds": of.bounds, "bucket_counts": of.bucket_counts,
                 "quantile_values": of.quantile_values,
-            }));
+            });
+            points.push((seen, metric::fingerprint(resource, scope, metric, point)));
         },
     );
     assert_eq!(walked.unwrap() as usize, points.len());
+    points
+}
+
+#[test]
+fn metric_points_of_every_kind_are_read_as_the_sdk_has_them() {
+    let from_protobuf = walk_points(include_bytes!("fixtures/otlp/metrics.bin"), false);
+    let points = from_protobuf.iter().map(|(point, _)| point.clone());
     let expected: Json =
         serde_json::from_str(include_str!("fixtures/otlp/metrics.expected.json")).unwrap();
-    assert_eq!(Json::Array(points), expected);
+    assert_eq!(Json::Array(points.collect()), expected);
+    let otlp_json = include_bytes!("fixtures/otlp/metrics.otlp.json");
+    let transcoded = json::transcode_metrics(otlp_json).unwrap();
+    assert_eq!(
+        walk_points(&transcoded, true),
+        from_protobuf,
+        "JSON and protobuf give the same points and fingerprints"
+    );
 }

@@ -19,8 +19,8 @@ use super::trace::PreTrace;
 use super::window::PreAggregate;
 use super::windowing::Lifecycle;
 use crate::checkpoint::record::EpochRecord;
+use crate::decode::metrics;
 use crate::decode::protobuf::Walker;
-use crate::decode::{Encoding, metrics};
 use crate::sink::block::{Block, cut};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::tables::{
@@ -265,11 +265,12 @@ impl Admission {
                 Some(bytes) => (bytes.as_slice(), true),
                 None => (here.record.payload().unwrap_or_default(), false),
             };
-            let walked = if scanned.encoding == Encoding::OtlpMetrics {
+            let walked = if scanned.encoding.is_metrics() {
                 let options = &self.rules.scan.decode.walk;
-                let walked = metrics::walk(bytes, options, |resource, _, metric, point| {
+                let see = |resource: &_, _: &_, metric: &_, point: &_| {
                     pass.see_point(resource, metric, point);
-                });
+                };
+                let walked = metrics::walk(bytes, is_transcoded, options, see);
                 outcome.points = pass.outcome;
                 walked
             } else {

@@ -111,7 +111,7 @@ impl Scanner {
                 fingerprint,
             };
             let walked = bytes.and_then(|bytes| {
-                if encoding == Encoding::OtlpMetrics {
+                let units = if encoding.is_metrics() {
                     let options = &self.rules.decode.walk;
                     let fingerprints = &mut scanned.fingerprints;
                     let visit = |resource: &_, scope: &_, metric: &_, point: &PointView<'_>| {
@@ -126,34 +126,30 @@ impl Scanner {
                             record_max_us = record_max_us.max(Some(event_us));
                         }
                     };
-                    return Ok((metrics::walk(&bytes.bytes, options, visit)?, None));
-                }
-                let limits = &self.rules.limits;
-                let (fingerprints, steps) = (&mut scanned.fingerprints, &mut scanned.steps);
-                let only_windows = self.rules.only_windows.as_ref();
-                let spans =
-                    self.walker
-                        .walk(&bytes.bytes, bytes.transcoded, |resource, scope, span| {
-                            if validate(span, limits, wall_ms).is_err() {
-                                return;
-                            }
-                            let fingerprint = fingerprint(span);
-                            let event_us = (span.end_time_unix_nano / 1_000).cast_signed();
-                            fingerprints.push(fingerprint);
-                            if let Some(settings) = only_windows {
-                                steps.push(&clean(resource, scope, span, settings));
-                            }
-                            candidates.push(candidate(span.index, event_us, fingerprint));
-                            if event_us <= latest_us {
-                                record_max_us = record_max_us.max(Some(event_us));
-                            }
-                        })?;
-                let transcoded = if bytes.transcoded {
-                    Some(bytes.bytes.into_owned())
+                    metrics::walk(&bytes.bytes, bytes.transcoded, options, visit)?
                 } else {
-                    None
+                    let limits = &self.rules.limits;
+                    let (fingerprints, steps) = (&mut scanned.fingerprints, &mut scanned.steps);
+                    let only_windows = self.rules.only_windows.as_ref();
+                    let visit = |resource: &_, scope: &_, span: &_| {
+                        if validate(span, limits, wall_ms).is_err() {
+                            return;
+                        }
+                        let fingerprint = fingerprint(span);
+                        let event_us = (span.end_time_unix_nano / 1_000).cast_signed();
+                        fingerprints.push(fingerprint);
+                        if let Some(settings) = only_windows {
+                            steps.push(&clean(resource, scope, span, settings));
+                        }
+                        candidates.push(candidate(span.index, event_us, fingerprint));
+                        if event_us <= latest_us {
+                            record_max_us = record_max_us.max(Some(event_us));
+                        }
+                    };
+                    (self.walker).walk(&bytes.bytes, bytes.transcoded, visit)?
                 };
-                Ok((spans, transcoded))
+                let transcoded = bytes.transcoded.then(|| bytes.bytes.into_owned());
+                Ok((units, transcoded))
             });
             let (error, units, transcoded) = match walked {
                 Ok((units, transcoded)) => {

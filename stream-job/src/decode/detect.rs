@@ -15,7 +15,7 @@ pub enum Encoding {
     Document,
     /// OTLP `ExportMetricsServiceRequest`, protobuf.
     OtlpMetrics,
-    /// The same as JSON, which is not read.
+    /// The same as JSON.
     MetricsJson,
     /// None of these.
     Unknown,
@@ -33,6 +33,12 @@ impl Encoding {
             Encoding::MetricsJson => "otlp_metrics_json",
             Encoding::Unknown => "unknown",
         }
+    }
+
+    /// Whether its units are metric points, not spans.
+    #[must_use]
+    pub fn is_metrics(self) -> bool {
+        matches!(self, Encoding::OtlpMetrics | Encoding::MetricsJson)
     }
 }
 

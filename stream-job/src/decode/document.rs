@@ -33,6 +33,7 @@ use super::RecordError;
 use super::encode::{Writer, text_attr};
 use super::json::or_problem;
 use super::reader::{JsonFault, Kind, Reader};
+use super::schema::scope_spans;
 use crate::span::view::{ResourceView, ScopeView};
 
 /// Name of the instrumentation scope of spans that come from documents.
@@ -96,7 +97,7 @@ fn write_document(
                 return Ok(());
             };
             reader.array(|r| {
-                or_problem(r, w, |r, w| {
+                or_problem(r, w, scope_spans::SPANS, |r, w| {
                     Step::read(r, options.time_zone)?.write(w, &head);
                     Ok(())
                 })

@@ -74,12 +74,6 @@ pub enum RecordError {
         /// The first bytes, escaped.
         start: String,
     },
-    /// Metrics as JSON.
-    #[error(
-        "metrics are read as OTLP protobuf only: set the sender's encoding to it (otlp_proto in the Collector's Kafka \
-         exporter)"
-    )]
-    MetricsNotProtobuf,
     /// More bytes than the job is set to look at.
     #[error("the payload of {bytes} bytes is over the limit of {limit} bytes")]
     TooLarge {
@@ -92,7 +86,7 @@ pub enum RecordError {
 
 impl RecordError {
     /// Every code that [`RecordError::code`] can give.
-    pub const CODES: [&'static str; 10] = [
+    pub const CODES: [&'static str; 9] = [
         "truncated",
         "bad_wire_type",
         "bad_varint",
@@ -101,7 +95,6 @@ impl RecordError {
         "bad_document",
         "empty_payload",
         "unknown_encoding",
-        "metrics_not_protobuf",
         "too_large",
     ];
 
@@ -117,7 +110,6 @@ impl RecordError {
             RecordError::BadDocument { .. } => "bad_document",
             RecordError::EmptyPayload => "empty_payload",
             RecordError::UnknownEncoding { .. } => "unknown_encoding",
-            RecordError::MetricsNotProtobuf => "metrics_not_protobuf",
             RecordError::TooLarge { .. } => "too_large",
         }
     }

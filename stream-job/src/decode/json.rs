@@ -5,9 +5,11 @@
 //! names of enum values, `snake_case` field names, 64-bit integers as numbers or strings, `NaN` and `Infinity` as
 //! strings, base64 of either alphabet. `null` is a field left out; unknown fields are ignored.
 //!
-//! Text that is not JSON rejects the record. In valid JSON, a span with a value that cannot be read (an id that is not
-//! hex, a name that is a number) is handed on with its problem instead of its fields, so that validation rejects that
-//! span alone.
+//! Text that is not JSON rejects the record. In valid JSON, a span or metric point with a value that cannot be read (an id
+//! that is not hex, a name that is a number) is handed on with its problem instead of its fields, so that validation
+//! rejects it alone.
+
+mod metrics;
 
 use std::borrow::Cow;
 
@@ -31,10 +33,25 @@ type Field<'a> = fn(&mut Reader<'a>, &mut Writer, &str) -> Result<()>;
 /// # Errors
 /// [`RecordError::BadJson`] for what is not JSON or has another shape than a request down to its spans.
 pub fn transcode(payload: &[u8]) -> std::result::Result<Vec<u8>, RecordError> {
+    transcode_by(payload, request_field)
+}
+
+/// Transcodes an `ExportMetricsServiceRequest` or `MetricsData`.
+///
+/// # Errors
+/// [`RecordError::BadJson`] for what is not JSON or has another shape than a request down to its points.
+pub fn transcode_metrics(payload: &[u8]) -> std::result::Result<Vec<u8>, RecordError> {
+    transcode_by(payload, metrics::request_field)
+}
+
+fn transcode_by<'a>(
+    payload: &'a [u8],
+    field: Field<'a>,
+) -> std::result::Result<Vec<u8>, RecordError> {
     let mut writer = Writer::new();
     let mut read = || -> Result<()> {
         let mut reader = Reader::new(payload)?;
-        reader.object(|r, name| request_field(r, &mut writer, name))?;
+        reader.object(|r, name| field(r, &mut writer, name))?;
         reader.end()
     };
     match read() {
@@ -54,10 +71,7 @@ fn request_field<'a>(r: &mut Reader<'a>, w: &mut Writer, name: &str) -> Result<(
 
 fn resource_spans_field(r: &mut Reader<'_>, w: &mut Writer, name: &str) -> Result<()> {
     match name {
-        "resource" => message(r, w, resource_spans::RESOURCE, |r, w, name| match name {
-            "attributes" => attributes(r, w, resource::ATTRIBUTES),
-            _ => r.skip(),
-        }),
+        "resource" => message(r, w, resource_spans::RESOURCE, resource_field),
         "scopeSpans" | "scope_spans" => {
             messages(r, w, resource_spans::SCOPE_SPANS, scope_spans_field)
         }
@@ -65,24 +79,39 @@ fn resource_spans_field(r: &mut Reader<'_>, w: &mut Writer, name: &str) -> Resul
     }
 }
 
+fn resource_field(r: &mut Reader<'_>, w: &mut Writer, name: &str) -> Result<()> {
+    match name {
+        "attributes" => attributes(r, w, resource::ATTRIBUTES),
+        _ => r.skip(),
+    }
+}
+
+fn scope_field(r: &mut Reader<'_>, w: &mut Writer, name: &str) -> Result<()> {
+    match name {
+        "name" => text(r, w, scope::NAME),
+        "version" => text(r, w, scope::VERSION),
+        _ => r.skip(),
+    }
+}
+
 fn scope_spans_field(r: &mut Reader<'_>, w: &mut Writer, name: &str) -> Result<()> {
     match name {
-        "scope" => message(r, w, scope_spans::SCOPE, |r, w, name| match name {
-            "name" => text(r, w, scope::NAME),
-            "version" => text(r, w, scope::VERSION),
-            _ => r.skip(),
-        }),
+        "scope" => message(r, w, scope_spans::SCOPE, scope_field),
         "spans" => elements(r, |r| {
-            or_problem(r, w, |r, w| message(r, w, scope_spans::SPANS, span_field))
+            or_problem(r, w, scope_spans::SPANS, |r, w| {
+                message(r, w, scope_spans::SPANS, span_field)
+            })
         }),
         _ => r.skip(),
     }
 }
 
-/// Writes what `read` reads, a span; where it cannot be read, but is JSON, a span that has only the problem.
+/// Writes what `read` reads, a span or a point under `key`; where it cannot be read, but is JSON, one that has only the
+/// problem.
 pub(super) fn or_problem<'a>(
     r: &mut Reader<'a>,
     w: &mut Writer,
+    key: Key,
     read: impl FnOnce(&mut Reader<'a>, &mut Writer) -> Result<()>,
 ) -> Result<()> {
     let (at, levels, written) = (r.at(), r.levels(), w.len());
@@ -93,9 +122,7 @@ pub(super) fn or_problem<'a>(
     r.skip()?;
     w.truncate(written);
     let problem = format!("{} at byte {}: {}", fault.path, fault.at, fault.problem);
-    w.message(scope_spans::SPANS, |w| {
-        w.bytes(span::PROBLEM, problem.as_bytes())
-    });
+    w.message(key, |w| w.bytes(span::PROBLEM, problem.as_bytes()));
     Ok(())
 }
 
@@ -265,6 +292,12 @@ fn fixed64(r: &mut Reader<'_>, w: &mut Writer, key: Key) -> Result<()> {
     if r.null()? {
         return Ok(());
     }
+    let number = unsigned64(r, "expected nanoseconds, 0 to 2^64 - 1")?;
+    w.fixed64_unless_zero(key, number);
+    Ok(())
+}
+
+fn unsigned64(r: &mut Reader<'_>, expected: &str) -> Result<u64> {
     let at = r.at();
     let text = number_text(r)?;
     let whole = text.parse().ok().or_else(|| {
@@ -273,9 +306,7 @@ fn fixed64(r: &mut Reader<'_>, w: &mut Writer, key: Key) -> Result<()> {
             .contains(&number)
             .then_some(number as u64)
     });
-    let number = whole.ok_or_else(|| r.fault(at, "expected nanoseconds, 0 to 2^64 - 1"))?;
-    w.fixed64_unless_zero(key, number);
-    Ok(())
+    whole.ok_or_else(|| r.fault(at, expected))
 }
 
 fn int64(r: &mut Reader<'_>) -> Result<i64> {

@@ -20,16 +20,19 @@ use crate::span::view::{Attr, ResourceView, ScopeView};
 /// Flag of a point that says that there is no value.
 const NO_RECORDED_VALUE: u64 = 1;
 
-/// Calls `visit` for every point of an `ExportMetricsServiceRequest` in wire order and gives their number.
+/// Calls `visit` for every point of an `ExportMetricsServiceRequest` in wire order and gives their number. `transcoded` says
+/// that our own transcoder made the bytes: only then are its private fields read.
 ///
 /// # Errors
 /// [`RecordError`] with the byte position of the first fault, after points before it may have been visited.
 pub fn walk<'p>(
     payload: &'p [u8],
+    transcoded: bool,
     options: &WalkOptions,
     visit: impl FnMut(&ResourceView<'p>, &ScopeView<'p>, &MetricView<'p>, &PointView<'p>),
 ) -> Result<u32, RecordError> {
     let mut walk = Walk {
+        transcoded,
         options,
         next_index: 0,
         visit,
@@ -39,6 +42,7 @@ pub fn walk<'p>(
 }
 
 struct Walk<'o, F> {
+    transcoded: bool,
     options: &'o WalkOptions,
     next_index: u32,
     visit: F,
@@ -253,7 +257,7 @@ where
                     point.value = PointValue::Int(cursor.fixed64()?.cast_signed());
                 }
                 number_point::FLAGS => flags = cursor.varint()?,
-                key => times(&mut cursor, start, key, point, number_point::KNOWN)?,
+                key => self.times(&mut cursor, start, key, point, number_point::KNOWN)?,
             }
         }
         Ok(flags)
@@ -286,7 +290,7 @@ where
                     keep(&mut of.bounds, f64::from_bits(cursor.fixed64()?));
                 }
                 histogram_point::FLAGS => flags = cursor.varint()?,
-                key => times(&mut cursor, start, key, point, histogram_point::KNOWN)?,
+                key => self.times(&mut cursor, start, key, point, histogram_point::KNOWN)?,
             }
         }
         point.value = PointValue::Distribution(of);
@@ -312,7 +316,7 @@ where
                 exponential_point::POSITIVE => buckets.positive = read_side(cursor.message()?)?,
                 exponential_point::NEGATIVE => buckets.negative = read_side(cursor.message()?)?,
                 exponential_point::FLAGS => flags = cursor.varint()?,
-                key => times(&mut cursor, start, key, point, exponential_point::KNOWN)?,
+                key => self.times(&mut cursor, start, key, point, exponential_point::KNOWN)?,
             }
         }
         (of.bounds, of.bucket_counts) = buckets.explicit();
@@ -336,11 +340,29 @@ where
                     keep(&mut of.quantile_values, value);
                 }
                 summary_point::FLAGS => flags = cursor.varint()?,
-                key => times(&mut cursor, start, key, point, summary_point::KNOWN)?,
+                key => self.times(&mut cursor, start, key, point, summary_point::KNOWN)?,
             }
         }
         point.value = PointValue::Distribution(of);
         Ok(flags)
+    }
+
+    /// What points of all kinds have, or a field that is not known.
+    fn times(
+        &self,
+        cursor: &mut Cursor<'p>,
+        start: usize,
+        key: u32,
+        point: &mut PointView<'p>,
+        known: u64,
+    ) -> Result<(), Fault> {
+        match key {
+            data_point::START_TIME => point.start_time_unix_nano = cursor.fixed64()?,
+            data_point::TIME => point.time_unix_nano = cursor.fixed64()?,
+            data_point::PROBLEM if self.transcoded => point.problem = text(cursor.bytes()?),
+            key => cursor.skip(start, key, known)?,
+        }
+        Ok(())
     }
 }
 
@@ -349,22 +371,6 @@ fn keep<T>(list: &mut Vec<T>, element: T) {
     if list.len() <= MAX_BUCKETS {
         list.push(element);
     }
-}
-
-/// The start or the time of a point, or a field that is not known.
-fn times(
-    cursor: &mut Cursor<'_>,
-    start: usize,
-    key: u32,
-    point: &mut PointView<'_>,
-    known: u64,
-) -> Result<(), Fault> {
-    match key {
-        data_point::START_TIME => point.start_time_unix_nano = cursor.fixed64()?,
-        data_point::TIME => point.time_unix_nano = cursor.fixed64()?,
-        key => cursor.skip(start, key, known)?,
-    }
-    Ok(())
 }
 
 fn read_scope<'p>(mut cursor: Cursor<'p>) -> Result<ScopeView<'p>, Fault> {

@@ -119,7 +119,7 @@ fn to_protobuf<'a>(
             let service = detect::header(headers, "service.name");
             document::transcode(payload, service, &options.document).map(transcoded)
         }
-        Encoding::MetricsJson => Err(RecordError::MetricsNotProtobuf),
+        Encoding::MetricsJson => json::transcode_metrics(payload).map(transcoded),
         Encoding::Unknown => Err(RecordError::UnknownEncoding {
             start: payload[..payload.len().min(16)].escape_ascii().to_string(),
         }),

@@ -185,6 +185,9 @@ pub(crate) mod data_point {
     use super::*;
     pub(crate) const START_TIME: u32 = key(2, FIXED64);
     pub(crate) const TIME: u32 = key(3, FIXED64);
+
+    // Private, as that of a span.
+    pub(crate) const PROBLEM: u32 = super::span::PROBLEM;
 }
 
 /// `NumberDataPoint`.

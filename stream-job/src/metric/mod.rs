@@ -124,6 +124,8 @@ pub struct PointView<'a> {
     pub attributes: Vec<Attr<'a>>,
     /// What was measured.
     pub value: PointValue,
+    /// Why it could not be read from the JSON that it came as; empty where it could.
+    pub problem: Cow<'a, str>,
     /// The point's own bytes, for a dead letter.
     pub raw: &'a [u8],
 }

@@ -18,7 +18,8 @@ pub struct PointReject {
 
 impl PointReject {
     /// Every code that [`validate`] can give.
-    pub const CODES: [&'static str; 4] = [
+    pub const CODES: [&'static str; 5] = [
+        "bad_field",
         "bad_metric_name",
         "time_out_of_range",
         "no_value",
@@ -28,6 +29,7 @@ impl PointReject {
 
 /// Checks that a point can land.
 ///
+/// - `bad_field`: the JSON that it came as has a value in it that cannot be read.
 /// - `bad_metric_name`: its metric has no name.
 /// - `time_out_of_range`: no time, one before 2000, or one more than [`Limits::max_ahead_ms`] after `ingest_ms` (ms since
 ///   1970, the epoch's wall clock).
@@ -44,6 +46,9 @@ pub fn validate(
     ingest_ms: i64,
 ) -> Result<(), PointReject> {
     let reject = |code, message: String| Err(PointReject { code, message });
+    if !point.problem.is_empty() {
+        return reject("bad_field", point.problem.to_string());
+    }
     if metric.name.is_empty() {
         return reject("bad_metric_name", "its metric has no name".to_owned());
     }

@@ -173,7 +173,7 @@ impl Raw {
         let mut asked = Vec::new();
         let mut points = Tally::default();
         let walked = bytes.and_then(|bytes| {
-            if encoding == Encoding::OtlpMetrics {
+            if encoding.is_metrics() {
                 let mut pass = points::Pass {
                     epoch,
                     found,
@@ -184,8 +184,11 @@ impl Raw {
                     counted: Vec::new(),
                 };
                 let options = &self.options.walk;
-                let walked =
-                    metrics::walk(&bytes.bytes, options, |resource, scope, metric, point| {
+                let walked = metrics::walk(
+                    &bytes.bytes,
+                    bytes.transcoded,
+                    options,
+                    |resource, scope, metric, point| {
                         let fingerprint = metric::fingerprint(resource, scope, metric, point);
                         let at_us = (point.time_unix_nano / 1_000).cast_signed();
                         let is_copy = is_copy(
@@ -199,7 +202,8 @@ impl Raw {
                         if pass.see(resource, metric, point, fingerprint, is_copy) {
                             asked.push((fingerprint, at_us));
                         }
-                    });
+                    },
+                );
                 if walked.is_ok() {
                     landed.points.append(&mut pass.counted);
                 }

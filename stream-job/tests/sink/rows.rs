@@ -385,6 +385,7 @@ fn metric_point() -> DwdMetricPoint {
             bucket_counts: vec![1, 2, u64::MAX],
             quantile_values: vec![0.25],
         }),
+        problem: "".into(),
         raw: b"",
     };
     let mut points = DwdMetricPoint::default();

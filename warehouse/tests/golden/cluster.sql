@@ -139,14 +139,14 @@ ALTER TABLE `spanflow`.`ods_record_local` ON CLUSTER 'prod'
     ADD COLUMN IF NOT EXISTS `points_landed` UInt32 COMMENT 'Points of it that became rows of dwd_metric_point',
     ADD COLUMN IF NOT EXISTS `points_duplicate` UInt32 COMMENT 'Points of it that had landed before and were dropped',
     ADD COLUMN IF NOT EXISTS `points_rejected` UInt32 COMMENT 'Points of it that became dead letters',
-    COMMENT COLUMN IF EXISTS `encoding` 'What the payload was read as: otlp_protobuf, otlp_json, document, otlp_metrics, or undecodable';
+    COMMENT COLUMN IF EXISTS `encoding` 'What the payload was read as: otlp_protobuf, otlp_json, document, otlp_metrics, otlp_metrics_json, or undecodable';
 
 ALTER TABLE `spanflow`.`ods_record` ON CLUSTER 'prod'
     ADD COLUMN IF NOT EXISTS `points` UInt32 COMMENT 'Metric points in it: points_landed + points_duplicate + points_rejected; 0 when undecodable',
     ADD COLUMN IF NOT EXISTS `points_landed` UInt32 COMMENT 'Points of it that became rows of dwd_metric_point',
     ADD COLUMN IF NOT EXISTS `points_duplicate` UInt32 COMMENT 'Points of it that had landed before and were dropped',
     ADD COLUMN IF NOT EXISTS `points_rejected` UInt32 COMMENT 'Points of it that became dead letters',
-    COMMENT COLUMN IF EXISTS `encoding` 'What the payload was read as: otlp_protobuf, otlp_json, document, otlp_metrics, or undecodable';
+    COMMENT COLUMN IF EXISTS `encoding` 'What the payload was read as: otlp_protobuf, otlp_json, document, otlp_metrics, otlp_metrics_json, or undecodable';
 
 ALTER TABLE `spanflow`.`ods_dead_letter_local` ON CLUSTER 'prod'
     COMMENT COLUMN IF EXISTS `unit` 'What was rejected: record, span or point; gap for records that were deleted before they were read',
@@ -1384,7 +1384,7 @@ VALUES
     (3, 'ops_setting', '90a59e01fd0dd1f3b4651b6cb43010a486d9f442de73bd0e01d43c726acdb30b', now64(3)),
     (101, 'ods_record', '4f66bc7193695373960a8df0e2d8d25d44245a1e633040c1d3033b43bb7d2600', now64(3)),
     (102, 'ods_dead_letter', 'c11f3f7878599357be4f887826013462147ba254936f0f0498fe93ca3b3fc124', now64(3)),
-    (103, 'ods_points', 'c4d932349ecdbf39467bb84a55d772362afcf96eb02e2c9ffd13357b6a45be06', now64(3)),
+    (103, 'ods_points', 'd8c9b6dc06d53e5d3552f216c29ab7be0c7767be91d3e07458bfdc9ebe8d44dd', now64(3)),
     (201, 'dwd_span', '10efe6a80a5e2548411ccb7f27e1c5b2b1a349968bd63626cb0e29bad47da796', now64(3)),
     (202, 'dwd_content', '73b4668fed2a0d38cb76b0a0f231651d55c5d65d20062571e18dc2a27d477163', now64(3)),
     (203, 'dwd_event', 'bd37ccb8ebf63063098759d30821dbe2d22772f72ecf24272d3bc6ecc63e3ecd', now64(3)),

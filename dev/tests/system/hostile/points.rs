@@ -18,6 +18,11 @@ pub(super) fn all() -> Vec<Case> {
         Case::new(name, payload, lands, letters).with(|outgoing| outgoing.topic = METRICS)
     };
     let gauge = |name: &str, points: &[Vec<u8>]| request(&metric(name, 5, points));
+    let json = |points: &str| {
+        let metric = format!(r#"{{"name":"m","gauge":{{"dataPoints":[{points}]}}}}"#);
+        let scopes = format!(r#"[{{"metrics":[{metric}]}}]"#);
+        format!(r#"{{"resourceMetrics":[{{"scopeMetrics":{scopes}}}]}}"#).into_bytes()
+    };
     let buckets = [fixed(3, now), bytes(7, &number), bytes(6, &[0; 8])].concat();
     vec![
         case(
@@ -27,10 +32,18 @@ pub(super) fn all() -> Vec<Case> {
             &[],
         ),
         case(
-            "metrics as JSON",
-            br#"{"resourceMetrics":[]}"#.to_vec(),
+            "metrics as JSON, one point that can't be read",
+            json(&format!(
+                r#"{{"timeUnixNano":"{now}","asInt":"7"}},{{"asInt":"many"}}"#
+            )),
+            1,
+            &["point bad_field"],
+        ),
+        case(
+            "metrics as JSON that ends too soon",
+            json("{}")[..40].to_vec(),
             0,
-            &["record metrics_not_protobuf"],
+            &["record bad_json"],
         ),
         case(
             "metric without a name",

@@ -13,7 +13,7 @@ fn options() -> WalkOptions {
 /// Metric, kind and value of every point.
 fn walked(payload: &[u8]) -> Result<Vec<(String, MetricKind, PointValue)>, RecordError> {
     let mut seen = Vec::new();
-    let points = walk(payload, &options(), |_, _, metric, point| {
+    let points = walk(payload, false, &options(), |_, _, metric, point| {
         assert_eq!(point.index as usize, seen.len());
         seen.push((metric.name.to_string(), metric.kind, point.value.clone()));
     })?;
@@ -49,7 +49,7 @@ fn a_name_and_a_temporality_count_wherever_they_stand() {
         w.bytes(of_metric::NAME, b"process.cpu.time");
     });
     let mut seen = Vec::new();
-    walk(&payload, &options(), |_, _, metric, point| {
+    walk(&payload, false, &options(), |_, _, metric, point| {
         seen.push((metric.clone(), point.clone()));
     })
     .unwrap();
@@ -81,11 +81,16 @@ fn a_resource_behind_its_metrics_is_theirs() {
         });
     });
     let mut seen = 0;
-    walk(writer.as_bytes(), &options(), |resource, scope, _, _| {
-        assert_eq!(resource.attributes, [text_attr("service.name", "jolly")]);
-        assert_eq!(scope.name, "probe");
-        seen += 1;
-    })
+    walk(
+        writer.as_bytes(),
+        false,
+        &options(),
+        |resource, scope, _, _| {
+            assert_eq!(resource.attributes, [text_attr("service.name", "jolly")]);
+            assert_eq!(scope.name, "probe");
+            seen += 1;
+        },
+    )
     .unwrap();
     assert_eq!(seen, 1);
 }

@@ -29,7 +29,7 @@ declare_settings! {
         spans_topic: String = "otlp_spans", SHAPING;
         /// Topic with session documents, or a regular expression as in `spans_topic`.
         documents_topic: String = "agent.conversations", SHAPING;
-        /// Topic with OTLP metrics, protobuf, or a regular expression as in `spans_topic`; empty reads no metrics. They do
+        /// Topic with OTLP metrics, protobuf or JSON, or a regular expression as in `spans_topic`; empty reads no metrics. They do
         /// not move the watermark. Not read where `layers` is `windows`.
         metrics_topic: String = "otlp_metrics", SHAPING;
         /// Topic that gets every rejected value as it came.
