@@ -210,7 +210,8 @@ impl TraceState {
         let acts = (self.nodes.drain(..)).filter(|node| node.step_type == StepType::Act);
         let mut kept: Vec<_> = self.calls.drain(..).zip(acts).collect();
         kept.sort_unstable();
-        kept.truncate(CALLS_OF_TRUNCATED);
+        // No more than spans were allowed: what is left of too many is always fewer than there were.
+        kept.truncate(CALLS_OF_TRUNCATED.min(usize::try_from(max_spans).unwrap_or(usize::MAX)));
         (self.calls, self.nodes) = kept.into_iter().unzip();
     }
 

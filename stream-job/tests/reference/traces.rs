@@ -248,7 +248,7 @@ fn tell(id: u128, trace: &Trace, max_spans: usize) -> Told {
         .collect();
     calls.sort();
     if truncated {
-        calls.truncate(1000);
+        calls.truncate(1000.min(max_spans));
     }
     Told {
         trace: id,
