@@ -53,6 +53,8 @@ pub struct Report {
 pub struct SentSpans {
     /// By step type.
     pub by_step_type: BTreeMap<String, u64>,
+    /// By `service.name`.
+    pub by_agent: BTreeMap<String, u64>,
     /// Those in error.
     pub errors: u64,
 }

@@ -10,43 +10,78 @@ use crate::sql::Sql;
 
 use super::summary::grouped;
 
-/// Counts of the warehouse. Those of one run are the difference of two.
+/// Counts of the warehouse.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts(BTreeMap<String, u64>);
+pub struct Counts(BTreeMap<String, u64>);
 
 /// One count that was sent and one that landed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub struct Line {
     what: String,
     sent: u64,
     landed: u64,
 }
 
+/// The agents that the report knows nothing of: somebody else has sent to this system, too. In order.
+///
+/// # Errors
+/// When the warehouse does not answer.
+pub fn others(sql: &Sql, since: u64, report: &Report) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Row {
+        agent: String,
+        service_name: String,
+    }
+    let rows: Vec<Row> = sql.rows(&format!(
+        "SELECT DISTINCT agent, service_name FROM dwd_span WHERE _epoch > {since} ORDER BY agent"
+    ))?;
+    let is_other = |row: &Row| !report.spans.by_agent.contains_key(&row.service_name);
+    let others = rows.into_iter().filter(is_other);
+    Ok(others.map(|row| row.agent).collect())
+}
+
 impl Counts {
-    /// Counts everything, up to the newest epoch that has landed.
-    pub(super) fn ask(sql: &Sql) -> Result<Self> {
+    /// Counts everything that has landed after epoch `since`, up to the newest epoch, but for the records of `others`.
+    ///
+    /// # Errors
+    /// When the warehouse does not answer.
+    pub fn ask(sql: &Sql, since: u64, others: &[String]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Row {
             what: String,
             number: u64,
         }
-        let rows: Vec<Row> = sql.rows(
-            "WITH (SELECT max(epoch) FROM ops_epoch) AS landed
-             SELECT 'records' AS what, count() AS number FROM ods_record WHERE _epoch <= landed
+        let quoted = |text: &String| {
+            let text = text.replace('\\', "\\\\").replace('\'', "\\'");
+            format!("'{text}'")
+        };
+        let others: Vec<String> = others.iter().map(quoted).collect();
+        let others = format!("CAST([{}], 'Array(String)')", others.join(", "));
+        let landed = format!("_epoch > {since} AND _epoch <= (SELECT max(epoch) FROM ops_epoch)");
+        let ours = format!("{landed} AND NOT has({others}, agent)");
+        let records = format!(
+            "{landed} AND (topic, partition, offset) NOT IN (
+                 SELECT topic, partition, offset FROM dwd_span WHERE has({others}, agent)
+                 UNION ALL
+                 SELECT topic, partition, offset FROM dwd_metric_point WHERE has({others}, agent)
+             )"
+        );
+        let rows: Vec<Row> = sql.rows(&format!(
+            "SELECT 'records' AS what, count() AS number FROM ods_record WHERE {records}
              UNION ALL
-             SELECT 'spans landed', count() FROM dwd_span WHERE _epoch <= landed
+             SELECT 'spans landed', count() FROM dwd_span WHERE {ours}
              UNION ALL
-             SELECT 'spans in error', countIf(status = 'error') FROM dwd_span WHERE _epoch <= landed
+             SELECT 'spans in error', countIf(status = 'error') FROM dwd_span WHERE {ours}
              UNION ALL
-             SELECT 'spans dropped as copies', sum(spans_duplicate) FROM ods_record WHERE _epoch <= landed
+             SELECT 'spans dropped as copies', sum(spans_duplicate) FROM ods_record WHERE {records}
              UNION ALL
-             SELECT 'metric points landed', count() FROM dwd_metric_point WHERE _epoch <= landed
+             SELECT 'metric points landed', count() FROM dwd_metric_point WHERE {ours}
              UNION ALL
-             SELECT 'step ' || step_type, count() FROM dwd_span WHERE _epoch <= landed GROUP BY step_type
+             SELECT 'step ' || step_type, count() FROM dwd_span WHERE {ours} GROUP BY step_type
              UNION ALL
              SELECT 'rejected ' || unit || ' ' || error_code, count() FROM ods_dead_letter
-             WHERE _epoch <= landed GROUP BY unit, error_code",
-        )?;
+             WHERE {records} GROUP BY unit, error_code"
+        ))?;
         Ok(Self(
             rows.into_iter().map(|row| (row.what, row.number)).collect(),
         ))
@@ -76,19 +111,18 @@ impl Counts {
         Self(counts)
     }
 
-    /// Every count that was sent or has landed since `before`.
-    pub(super) fn compare(&self, before: &Self, report: &Report) -> Vec<Line> {
+    /// Every count that was sent or has landed.
+    #[must_use]
+    pub fn compare(&self, report: &Report) -> Vec<Line> {
         let sent = Self::expected(report).0;
         let names: std::collections::BTreeSet<&String> = sent.keys().chain(self.0.keys()).collect();
+        let of = |counts: &BTreeMap<String, u64>, what| counts.get(what).copied().unwrap_or(0);
         names
             .into_iter()
-            .map(|what| {
-                let of = |counts: &Self| counts.0.get(what).copied().unwrap_or(0);
-                Line {
-                    what: what.clone(),
-                    sent: sent.get(what).copied().unwrap_or(0),
-                    landed: of(self).saturating_sub(of(before)),
-                }
+            .map(|what| Line {
+                what: what.clone(),
+                sent: of(&sent, what),
+                landed: of(&self.0, what),
             })
             .filter(|line| line.sent > 0 || line.landed > 0)
             .collect()
@@ -96,13 +130,16 @@ impl Counts {
 }
 
 impl Line {
-    pub(super) fn agrees(&self) -> bool {
+    /// Whether as much landed as was sent.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
         self.sent == self.landed
     }
 }
 
 /// The lines as a table, with a mark at those that disagree.
-pub(super) fn table(lines: &[Line]) -> String {
+#[must_use]
+pub fn table(lines: &[Line]) -> String {
     let width = lines.iter().map(|l| l.what.len()).max().unwrap_or(0).max(4);
     let mut text = format!("  {:<width$} {:>12} {:>12}\n", "", "sent", "landed");
     for line in lines {
@@ -130,6 +167,7 @@ mod tests {
         Report {
             spans: SentSpans {
                 by_step_type: BTreeMap::from([("act".to_owned(), acts)]),
+                by_agent: BTreeMap::new(),
                 errors: 0,
             },
             expected: Expected {
@@ -141,10 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn only_what_landed_since_the_start_counts() {
-        let before = counts(&[("records", 10), ("spans landed", 50), ("step act", 20)]);
-        let after = counts(&[("records", 13), ("spans landed", 60), ("step act", 24)]);
-        let lines = after.compare(&before, &report(10, 4));
+    fn what_landed_as_it_was_sent_agrees() {
+        let after = counts(&[("records", 3), ("spans landed", 10), ("step act", 4)]);
+        let lines = after.compare(&report(10, 4));
         assert_eq!(lines.len(), 3);
         assert!(lines.iter().all(Line::agrees), "{lines:?}");
     }
@@ -152,7 +189,7 @@ mod tests {
     #[test]
     fn a_count_that_nobody_sent_disagrees_as_one_that_is_missing_does() {
         let after = counts(&[("records", 3), ("spans landed", 10), ("step think", 10)]);
-        let lines = after.compare(&Counts::default(), &report(10, 4));
+        let lines = after.compare(&report(10, 4));
         let differing: Vec<&str> = lines
             .iter()
             .filter(|line| !line.agrees())
