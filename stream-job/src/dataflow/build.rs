@@ -17,7 +17,7 @@ use super::epochs::{Epoch, EpochTable, PerEpoch};
 use super::fatal::Fatal;
 use super::freshness::{EpochCounts, Freshness};
 use super::keeper::Keeper;
-use super::keyed::{Operators, state_gauge};
+use super::keyed::{Operators, rows_of, state_gauge};
 use super::output::Output;
 use super::points::PointCounts;
 use super::replays;
@@ -283,12 +283,7 @@ fn resources<'scope>(
         Resources::new(rules.allowed_lateness_us, rules.sessions.ttl_us),
         ResourcePartial::group,
         Resources::len,
-        |resources, record, partials| {
-            let updates = resources.apply(record, partials).into_iter();
-            updates
-                .map(|update| rows::resource_row(update, record.epoch))
-                .collect()
-        },
+        rows_of(Resources::apply, rows::resource_row),
     )
 }
 

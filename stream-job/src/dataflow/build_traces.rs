@@ -10,7 +10,7 @@ use crate::dataflow::anomaly::loop_flag;
 use crate::dataflow::collect::Row;
 use crate::dataflow::edge::{EdgePartial, Edges};
 use crate::dataflow::epochs::{Epoch, PerEpoch};
-use crate::dataflow::keyed::Operators;
+use crate::dataflow::keyed::{Operators, rows_of};
 use crate::dataflow::rows;
 use crate::dataflow::session::{SessionChange, SessionOut, Sessions, group_of_session};
 use crate::dataflow::trace::{TracePartial, TraceUpdate, Traces, group_of_trace};
@@ -118,12 +118,7 @@ fn edges<'scope>(
         Edges::new(rules.allowed_lateness_us, rules.max_keys_per_agent),
         EdgePartial::group,
         Edges::len,
-        |edges, record, changed| {
-            let updates = edges.apply(record, changed).into_iter();
-            updates
-                .map(|update| rows::edge_row(update, record.epoch))
-                .collect()
-        },
+        rows_of(Edges::apply, rows::edge_row),
     )
 }
 
@@ -138,12 +133,7 @@ fn users<'scope>(
         UserDays::new(operators.shared.rules.users),
         |change: &UserChange| group_of_user(&change.key),
         UserDays::len,
-        |users, record, changes| {
-            let updates = users.apply(record, changes).into_iter();
-            updates
-                .map(|update| rows::user_row(update, record.epoch))
-                .collect()
-        },
+        rows_of(UserDays::apply, rows::user_row),
     )
 }
 

@@ -8,6 +8,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 
 use super::build::Shared;
+use super::collect::Row;
 use super::epochs::{Epoch, EpochTable, PerEpoch};
 use super::keeper::Keeper;
 use crate::checkpoint::record::EpochRecord;
@@ -49,6 +50,17 @@ impl Operators<'_> {
             tell(held(&state));
             out
         })
+    }
+}
+
+/// The step of an operator whose updates become a row each.
+pub(super) fn rows_of<S, D, U>(
+    apply: fn(&mut S, &EpochRecord, Vec<D>) -> Vec<U>,
+    row: fn(U, Epoch) -> Row,
+) -> impl FnMut(&mut S, &EpochRecord, Vec<D>) -> Vec<Row> {
+    move |state, record, changes| {
+        let updates = apply(state, record, changes).into_iter();
+        updates.map(|update| row(update, record.epoch)).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use super::resource::ResourceUpdate;
 use super::session::SessionSummary;
 use super::top_n::{TopChange, TopItem, TopList};
 use super::trace::TraceUpdate;
-use super::trace_summary::{SessionKey, longest_run};
+use super::trace_summary::{SessionKey, flags, longest_run};
 use super::user_day::UserDayUpdate;
 use super::window::{FiredWindow, MINUTE_S, StepKey};
 use crate::sink::tables::ads_anomaly::{AnomalyRow, Real};
@@ -78,11 +78,6 @@ pub fn trace_row(update: TraceUpdate, loop_min_repeats: u32, rev: Epoch) -> Row 
         ..
     } = update;
     let max_repeat = u32::try_from(longest_run(summary.calls.iter()).len()).unwrap_or(u32::MAX);
-    let flags = [
-        (max_repeat >= loop_min_repeats, "loop"),
-        (summary.orphans > 0, "orphans"),
-        (summary.truncated, "truncated"),
-    ];
     let state = match &summary.root {
         Some(root) if root.failed => "failed",
         Some(_) => "done",
@@ -115,11 +110,11 @@ pub fn trace_row(update: TraceUpdate, loop_min_repeats: u32, rev: Epoch) -> Row 
         output_tokens: totals.output_tokens,
         cost_nanousd: totals.cost_nanousd,
         max_repeat,
-        flags: flags
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, flag)| (*flag).to_owned())
-            .collect(),
+        flags: flags(
+            max_repeat >= loop_min_repeats,
+            summary.orphans > 0,
+            summary.truncated,
+        ),
         root_name: summary
             .root
             .as_ref()

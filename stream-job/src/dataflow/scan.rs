@@ -101,49 +101,43 @@ impl Scanner {
             let mut record_max_us: Option<i64> = None;
             let slot = scanned.batch.slot;
             let worker = self.worker;
-            let candidate = |unit, event_us, fingerprint| Candidate {
-                slot,
-                record: at,
-                span: unit,
-                worker,
-                minute: minute_of(event_us),
-                of_document: encoding == Encoding::Document,
-                fingerprint,
+            let (fingerprints, steps) = (&mut scanned.fingerprints, &mut scanned.steps);
+            // A span or point that is valid.
+            let mut keep = |unit, time_unix_nano: u64, fingerprint| {
+                let event_us = (time_unix_nano / 1_000).cast_signed();
+                fingerprints.push(fingerprint);
+                candidates.push(Candidate {
+                    slot,
+                    record: at,
+                    span: unit,
+                    worker,
+                    minute: minute_of(event_us),
+                    of_document: encoding == Encoding::Document,
+                    fingerprint,
+                });
+                if event_us <= latest_us {
+                    record_max_us = record_max_us.max(Some(event_us));
+                }
             };
+            let limits = &self.rules.limits;
             let walked = bytes.and_then(|bytes| {
                 let units = if encoding.is_metrics() {
                     let options = &self.rules.decode.walk;
-                    let fingerprints = &mut scanned.fingerprints;
                     let visit = |resource: &_, scope: &_, metric: &_, point: &PointView<'_>| {
-                        if metric::validate(metric, point, &self.rules.limits, wall_ms).is_err() {
-                            return;
-                        }
-                        let fingerprint = metric::fingerprint(resource, scope, metric, point);
-                        let event_us = (point.time_unix_nano / 1_000).cast_signed();
-                        fingerprints.push(fingerprint);
-                        candidates.push(candidate(point.index, event_us, fingerprint));
-                        if event_us <= latest_us {
-                            record_max_us = record_max_us.max(Some(event_us));
+                        if metric::validate(metric, point, limits, wall_ms).is_ok() {
+                            let fingerprint = metric::fingerprint(resource, scope, metric, point);
+                            keep(point.index, point.time_unix_nano, fingerprint);
                         }
                     };
                     metrics::walk(&bytes.bytes, bytes.transcoded, options, visit)?
                 } else {
-                    let limits = &self.rules.limits;
-                    let (fingerprints, steps) = (&mut scanned.fingerprints, &mut scanned.steps);
                     let only_windows = self.rules.only_windows.as_ref();
                     let visit = |resource: &_, scope: &_, span: &_| {
-                        if validate(span, limits, wall_ms).is_err() {
-                            return;
-                        }
-                        let fingerprint = fingerprint(span);
-                        let event_us = (span.end_time_unix_nano / 1_000).cast_signed();
-                        fingerprints.push(fingerprint);
-                        if let Some(settings) = only_windows {
-                            steps.push(&clean(resource, scope, span, settings));
-                        }
-                        candidates.push(candidate(span.index, event_us, fingerprint));
-                        if event_us <= latest_us {
-                            record_max_us = record_max_us.max(Some(event_us));
+                        if validate(span, limits, wall_ms).is_ok() {
+                            keep(span.index, span.end_time_unix_nano, fingerprint(span));
+                            if let Some(settings) = only_windows {
+                                steps.push(&clean(resource, scope, span, settings));
+                            }
                         }
                     };
                     (self.walker).walk(&bytes.bytes, bytes.transcoded, visit)?

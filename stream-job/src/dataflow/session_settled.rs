@@ -9,7 +9,7 @@ use super::{Loop, SessionRules, SessionState, SessionSummary};
 use crate::dataflow::epochs::Epoch;
 use crate::dataflow::trace_state::MAX_AGENTS;
 use crate::dataflow::trace_summary::{
-    Root, SessionKey, SessionSource, ToolCall, Totals, TraceId, TraceSummary, longest_run,
+    Root, SessionKey, SessionSource, ToolCall, Totals, TraceId, TraceSummary, flags, longest_run,
 };
 
 /// Calls kept of traces that change no more, for a loop that goes on: the latest.
@@ -190,11 +190,6 @@ impl<'a> Whole<'a> {
         let user = self.said().filter_map(|part| part.user_id.as_ref()).min();
         let has_orphans = self.said().any(|part| part.orphans > 0);
         let is_truncated = self.said().any(|part| part.truncated);
-        let flags = [
-            (is_loop, "loop"),
-            (has_orphans, "orphans"),
-            (is_truncated, "truncated"),
-        ];
         let settled = self.settled.map_or(0, |settled| settled.traces);
         SessionSummary {
             session: session.clone(),
@@ -214,11 +209,7 @@ impl<'a> Whole<'a> {
             turns: self.said().map(|part| part.turns).sum(),
             totals,
             max_repeat: u32::try_from(max_repeat).unwrap_or(u32::MAX),
-            flags: flags
-                .iter()
-                .filter(|(set, _)| *set)
-                .map(|(_, flag)| (*flag).to_owned())
-                .collect(),
+            flags: flags(is_loop, has_orphans, is_truncated),
         }
     }
 }

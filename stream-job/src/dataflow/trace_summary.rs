@@ -170,3 +170,15 @@ pub fn longest_run<'a>(calls: impl Iterator<Item = &'a ToolCall>) -> Vec<&'a Too
         .max_by_key(|run| run.len())
         .map_or(Vec::new(), <[_]>::to_vec)
 }
+
+/// What is remarkable about a trace or session: the names in the tables, in order.
+#[must_use]
+pub fn flags(is_loop: bool, has_orphans: bool, is_truncated: bool) -> Vec<String> {
+    let all = [
+        (is_loop, "loop"),
+        (has_orphans, "orphans"),
+        (is_truncated, "truncated"),
+    ];
+    let set = all.iter().filter(|(is_set, _)| *is_set);
+    set.map(|(_, flag)| (*flag).to_owned()).collect()
+}
