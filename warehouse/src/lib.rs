@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod file_lock;
 pub mod gateway;
 pub mod migrate;
+pub mod quote;
 pub mod reconcile;
 pub mod schema;
 pub mod trace;

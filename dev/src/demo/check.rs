@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ::warehouse::quote::quote_text;
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -51,11 +52,7 @@ impl Counts {
             what: String,
             number: u64,
         }
-        let quoted = |text: &String| {
-            let text = text.replace('\\', "\\\\").replace('\'', "\\'");
-            format!("'{text}'")
-        };
-        let others: Vec<String> = others.iter().map(quoted).collect();
+        let others: Vec<String> = others.iter().map(|name| quote_text(name)).collect();
         let others = format!("CAST([{}], 'Array(String)')", others.join(", "));
         let landed = format!("_epoch > {since} AND _epoch <= (SELECT max(epoch) FROM ops_epoch)");
         let ours = format!("{landed} AND NOT has({others}, agent)");

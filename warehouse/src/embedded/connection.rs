@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::error::Exception;
 use super::ffi::{Api, RawAnalysis, RawConnection, RawInsert, RawResult};
+use crate::quote::quote_identifier;
 
 /// Rows and bytes that a query read and wrote, as far as it has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -437,14 +438,4 @@ impl Drop for Insert<'_> {
             (self.api.insert_destroy)(self.raw);
         }
     }
-}
-
-/// A name as it stands in SQL, whatever is in it.
-pub fn quote_identifier(name: &str) -> String {
-    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
-}
-
-/// A text as it stands in SQL, whatever is in it.
-pub fn quote_text(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

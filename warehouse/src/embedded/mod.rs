@@ -12,10 +12,7 @@ mod lock;
 mod pool;
 mod stderr;
 
-pub use connection::{
-    Connection, Insert, Output, Progress, Query, StatementClass, Stream, quote_identifier,
-    quote_text,
-};
+pub use connection::{Connection, Insert, Output, Progress, Query, StatementClass, Stream};
 pub use engine::{Engine, EngineOptions, default_memory_bytes};
 pub use error::{EngineError, Exception};
 pub use library::{Package, VERSION, cache_folder, library_path};

@@ -12,9 +12,8 @@ use super::reply::{Reply, Stop};
 use super::request::Request;
 use super::session::{Sessions, restoring};
 use super::statement::{Kind, Statement};
-use crate::embedded::{
-    Admission, Connection, Engine, Exception, Query, quote_identifier, quote_text,
-};
+use crate::embedded::{Admission, Connection, Engine, Exception, Query};
+use crate::quote::{quote_identifier, quote_text};
 
 /// The tag of the connection that a query runs on at this moment, for the one that may have to end it.
 #[derive(Default)]

@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::request::Request;
-use crate::embedded::{Connection, Exception, Query, quote_text};
+use crate::embedded::{Connection, Exception, Query};
+use crate::quote::quote_text;
 
 /// Sessions with a state at the same time.
 const MAX_SESSIONS: usize = 64;

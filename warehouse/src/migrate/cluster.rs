@@ -12,6 +12,7 @@
 use std::fmt::Write as _;
 
 use super::plan::checksum;
+use crate::quote::{quote_identifier, quote_text};
 use crate::schema::{
     Relation, RelationKind, migrations, parse_alter, relation, statements, tokens,
 };
@@ -31,8 +32,8 @@ pub fn cluster_sql(database: &str, cluster: &str) -> Result<Vec<String>, NotForC
     let place = Place { database, cluster };
     let mut sql = vec![format!(
         "CREATE DATABASE IF NOT EXISTS {} ON CLUSTER {}",
-        quoted_name(database),
-        quoted_text(cluster)
+        quote_identifier(database),
+        quote_text(cluster)
     )];
     for migration in migrations() {
         for statement in statements(migration.sql) {
@@ -71,7 +72,7 @@ impl Place<'_> {
             return None;
         }
         let (before, after) = (&statement[..declared.start], &statement[declared.end()..]);
-        let on_cluster = format!("ON CLUSTER {}", quoted_text(self.cluster));
+        let on_cluster = format!("ON CLUSTER {}", quote_text(self.cluster));
         if name.kind != RelationKind::Table {
             let owner = match name.kind {
                 // Functions are the server's, not a database's.
@@ -90,11 +91,11 @@ impl Place<'_> {
             "CREATE TABLE IF NOT EXISTS {} {on_cluster} AS {}\nENGINE = Distributed({}, {}, {}, {})\nCOMMENT {}",
             self.qualified(&name.name),
             self.qualified(&local),
-            quoted_text(self.cluster),
-            quoted_text(self.database),
-            quoted_text(&local),
+            quote_text(self.cluster),
+            quote_text(self.database),
+            quote_text(&local),
             sharding_key(name),
-            quoted_text(&name.comment),
+            quote_text(&name.comment),
         );
         Some(vec![stored, distributed])
     }
@@ -103,7 +104,7 @@ impl Place<'_> {
     fn alter(&self, table: &str, statement: &str) -> Option<Vec<String>> {
         let at = statement.find(table)?;
         let (before, after) = (&statement[..at], &statement[at + table.len()..]);
-        let on_cluster = format!("ON CLUSTER {}", quoted_text(self.cluster));
+        let on_cluster = format!("ON CLUSTER {}", quote_text(self.cluster));
         let changed = |name: &str| {
             let name = self.qualified(name);
             format!("{before}{name} {on_cluster}{after}")
@@ -137,7 +138,11 @@ impl Place<'_> {
     }
 
     fn qualified(&self, name: &str) -> String {
-        format!("{}.{}", quoted_name(self.database), quoted_name(name))
+        format!(
+            "{}.{}",
+            quote_identifier(self.database),
+            quote_identifier(name)
+        )
     }
 }
 
@@ -174,14 +179,6 @@ fn sharding_key(table: &Relation) -> String {
         _ => table.order_by.trim_start_matches('(').trim_end_matches(')'),
     };
     format!("cityHash64({of_a_block})")
-}
-
-fn quoted_name(name: &str) -> String {
-    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
-}
-
-fn quoted_text(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub use plan::{Applied, PlanError};
 pub(crate) use ttl::current as current_ttls;
 pub use ttl::{TtlChange, TtlRules, TtlRulesError};
 
+use crate::quote::{quote_identifier, quote_text};
 use crate::{
     client::{self, Client, ClientOptions},
     schema::{Migration, migrations, statements},
@@ -147,12 +148,8 @@ pub async fn migrate(
 }
 
 async fn create_database(client: &Client) -> Result<(), client::Error> {
-    let name = client
-        .options()
-        .database
-        .replace('\\', "\\\\")
-        .replace('`', "\\`");
-    let sql = format!("CREATE DATABASE IF NOT EXISTS `{name}`");
+    let name = quote_identifier(&client.options().database);
+    let sql = format!("CREATE DATABASE IF NOT EXISTS {name}");
     client.without_database().execute(&sql).await
 }
 
@@ -225,9 +222,9 @@ async fn set_if_absent(client: &Client, name: &str, value: &str) -> Result<Strin
     if let Some(setting) = found.into_iter().next() {
         return Ok(setting.value);
     }
-    let text = value.replace('\\', "\\\\").replace('\'', "\\'");
+    let text = quote_text(value);
     let write = format!(
-        "INSERT INTO ops_setting (name, value, changed_time) SELECT '{name}', '{text}', now64(3)"
+        "INSERT INTO ops_setting (name, value, changed_time) SELECT '{name}', {text}, now64(3)"
     );
     client.execute(&write).await?;
     Ok(value.to_owned())
