@@ -9,7 +9,8 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::{InputHandle, StreamVec};
 
 use super::epochs::{Epoch, EpochTable, PerEpoch};
-use crate::checkpoint::record::EpochRecord;
+use crate::checkpoint::record::{EpochRecord, Rewrite};
+use crate::checkpoint::state::{KEY_GROUPS, KeyedState, Restored, StateFile, StateWriter, encode};
 use crate::span::clean::{CleanSpan, Convention, Status, StepType};
 
 /// One second in µs.
@@ -116,6 +117,25 @@ pub(super) fn record_within_block(epoch: u64, watermark_us: i64) -> EpochRecord 
         dws_block_ends: false,
         ..record(epoch, watermark_us)
     }
+}
+
+/// An operator's state after a checkpoint at the end of `record`'s epoch and a restart, read into `fresh`.
+pub(super) fn restarted<S: KeyedState>(state: &mut S, mut fresh: S, record: EpochRecord) -> S {
+    let all = Rewrite {
+        from: 0,
+        to: KEY_GROUPS,
+    };
+    let mut writer = StateWriter::new(record.epoch, all);
+    state.save(&mut writer);
+    let mut bytes = Vec::new();
+    encode(vec![writer.close::<S>()], &mut bytes);
+    let file = StateFile::open("state".to_owned(), bytes).expect("what was written is read");
+    let mut whole = Restored::new(record);
+    whole.add_older(all, vec![file]);
+    whole
+        .feed(&mut fresh, 0, 1)
+        .expect("what was saved is restored");
+    fresh
 }
 
 /// Runs an operator on several workers. Worker w is given `data(w, epoch)` in each epoch of `records`. Returns what comes

@@ -3,9 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::record::Rewrite;
-use crate::checkpoint::state::{KEY_GROUPS, KeyedState, Restored, StateFile, StateWriter, encode};
-use crate::dataflow::fixtures::numbered as of;
+use crate::dataflow::fixtures::{numbered as of, restarted};
 use crate::dataflow::trace::{PreTrace, TraceRules, Traces};
 use crate::span::clean::{CleanSpan, StepType};
 
@@ -28,23 +26,6 @@ fn kept_one_by_one(sessions: &mut Sessions) -> usize {
     let (_, tracked) = all.next().unwrap();
     assert!(all.next().is_none());
     tracked.traces.read().len()
-}
-
-/// The same sessions after a checkpoint and a restart.
-fn restarted(mut sessions: Sessions, max_traces: usize, record: EpochRecord) -> Sessions {
-    let all = Rewrite {
-        from: 0,
-        to: KEY_GROUPS,
-    };
-    let mut writer = StateWriter::new(record.epoch, all);
-    sessions.save(&mut writer);
-    let mut file = Vec::new();
-    encode(vec![writer.close::<Sessions>()], &mut file);
-    let mut restored = Restored::new(record);
-    restored.add_older(all, vec![StateFile::open("f".to_owned(), file).unwrap()]);
-    let mut again = keeping(max_traces);
-    restored.feed(&mut again, 0, 1).unwrap();
-    again
 }
 
 #[test]
@@ -261,7 +242,7 @@ proptest! {
             let expected = all.apply(&record, changes.clone());
             prop_assert_eq!(few.apply(&record, changes), expected);
             if *block_ends && at == restart_at {
-                few = restarted(few, 1, record);
+                few = restarted(&mut few, keeping(1), record);
             }
         }
     }

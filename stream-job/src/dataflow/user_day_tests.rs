@@ -5,12 +5,9 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::*;
-use crate::checkpoint::record::Rewrite;
-use crate::checkpoint::state::{
-    KEY_GROUPS, KeyedState as _, Restored, StateFile, StateWriter, encode,
-};
+use crate::checkpoint::state::Restored;
 use crate::dataflow::fixtures::{
-    MINUTE_US, SECOND_US, numbered as of, record, record_within_block,
+    MINUTE_US, SECOND_US, numbered as of, record, record_within_block, restarted,
 };
 use crate::dataflow::trace::{PreTrace, TraceRules, Traces as AllTraces};
 use crate::span::clean::{CleanSpan, StepType};
@@ -304,7 +301,12 @@ fn users_days_go_on_from_a_checkpoint_as_if_nothing_had_happened() {
         &[step(1, "ann", "s", 100, 110), step(2, "bob", "b", 100, 110)],
     );
     both.apply(2, 7_200, &[step(3, "ann", "t", 7_000, 7_010)]);
-    both.users = restored(&mut both.users, &record(2, 7_200 * SECOND_US));
+    let rules = both.users.rules;
+    both.users = restarted(
+        &mut both.users,
+        UserDays::new(rules),
+        record(2, 7_200 * SECOND_US),
+    );
     assert_eq!(
         both.apply(
             3,
@@ -318,26 +320,12 @@ fn users_days_go_on_from_a_checkpoint_as_if_nothing_had_happened() {
     );
     assert_eq!(both.users.len(), 2);
     both.apply(4, DAY_S + 3_600, &[]);
-    both.users = restored(&mut both.users, &record(4, (DAY_S + 3_600) * SECOND_US));
+    both.users = restarted(
+        &mut both.users,
+        UserDays::new(rules),
+        record(4, (DAY_S + 3_600) * SECOND_US),
+    );
     assert!(both.users.is_empty());
-}
-
-/// What a checkpoint keeps of them.
-fn restored(users: &mut UserDays, record: &EpochRecord) -> UserDays {
-    let all = Rewrite {
-        from: 0,
-        to: KEY_GROUPS,
-    };
-    let mut writer = StateWriter::new(record.epoch, all);
-    users.save(&mut writer);
-    let mut bytes = Vec::new();
-    encode(vec![writer.close::<UserDays>()], &mut bytes);
-    let file = StateFile::open("state".to_owned(), bytes).unwrap();
-    let mut whole = Restored::new(record.clone());
-    whole.add_older(all, vec![file]);
-    let mut fresh = UserDays::new(users.rules);
-    whole.feed(&mut fresh, 0, 1).unwrap();
-    fresh
 }
 
 #[test]
